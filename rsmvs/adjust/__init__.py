@@ -1,0 +1,1 @@
+"""Tie points and bundle adjustment. Sees arrays and cameras only."""

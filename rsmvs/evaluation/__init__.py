@@ -1,0 +1,1 @@
+"""Figures against a reference, and the report."""

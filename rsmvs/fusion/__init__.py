@@ -1,0 +1,1 @@
+"""From per-view heights to one surface: consistency, voted labels, gridding."""

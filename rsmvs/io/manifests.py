@@ -1,0 +1,51 @@
+"""JSON manifests and atomic files.
+
+A product appears under its final name only when it is complete: it is written beside it and renamed. A manifest's
+bytes depend on its content alone (sorted keys, shortest exact floats, no clock, no host name).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rsmvs.errors import ManifestError
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A name beside `path` to write to; renamed to `path` when the block ends well, removed when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix: drivers choose by it
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    with atomic(path) as part:
+        part.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Content of a manifest; ManifestError when it is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise ManifestError(path, "does not exist", "run the stage that writes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(path, f"is not valid JSON ({error})", "delete it and run again") from None
+
+
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,131 @@
+"""Raster files: windowed reads of images with their mask, and writes of products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.shutil import copy as copy_raster
+from rasterio.transform import Affine
+from rasterio.windows import Window as RioWindow
+
+from rsmvs.errors import ImageError
+from rsmvs.geometry.grid import Grid
+from rsmvs.io.manifests import atomic
+from rsmvs.types import F32, View, Window
+
+NODATA = -9999.0
+_ENV = {"GDAL_CACHEMAX": 256, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "VSI_CACHE": True}
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Any]:
+    """A rasterio dataset with a bounded GDAL cache; what GDAL says of a bad file becomes an ImageError."""
+    import warnings
+
+    with rasterio.Env(**_ENV), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # raw satellite images have none: they have cameras
+        try:
+            with rasterio.open(path) as dataset:
+                yield dataset
+        except (RasterioIOError, RasterioError) as error:
+            if "No such file" in str(error):
+                raise ImageError(path, "does not exist", "check the path in the configuration") from None
+            raise ImageError(path, f"cannot be read ({error})", "check that the file is complete and an image") from None
+
+
+def read_image(view: View, window: Window) -> F32:
+    """The matching image of a window, (h, w) float32; NaN outside the image and where there is no data.
+
+    Bands are mixed by the view's weights.
+    """
+    out = np.full(window.shape, np.nan, np.float32)
+    part = window.clipped(view.width, view.height)
+    if part.width == 0 or part.height == 0:
+        return out
+    area = RioWindow(part.col, part.row, part.width, part.height)  # type: ignore[call-arg]
+    with opened(view.path) as src:
+        bands = [i + 1 for i, w in enumerate(view.weights) if w]
+        data = src.read(bands, window=area)
+        valid = src.dataset_mask(window=area) > 0
+        if view.nodata is not None and not math.isnan(view.nodata):
+            valid &= ~(data == view.nodata).all(axis=0)
+    weights = np.array([w for w in view.weights if w], np.float32)
+    image = np.tensordot(weights / weights.sum(), data.astype(np.float32), axes=1)
+    image[~valid] = np.nan
+    r, c = part.row - window.row, part.col - window.col
+    out[r : r + part.height, c : c + part.width] = image
+    return out
+
+
+def read_band(path: str | Path, band: int = 1) -> tuple[Any, Affine, Any]:
+    """(values, transform, CRS) of a whole band; float bands come with NaN where there is no data."""
+    with opened(path) as src:
+        values = src.read(band)
+        if np.issubdtype(values.dtype, np.floating):
+            values = np.where(src.read_masks(band) > 0, values, np.nan).astype(values.dtype)
+        return values, src.transform, src.crs
+
+
+def transform_of(grid: Grid) -> Affine:
+    return Affine(grid.step, 0.0, grid.x0, 0.0, -grid.step, grid.y0)
+
+
+def grid_of(transform: Affine, shape: tuple[int, int], where: object) -> Grid:
+    """The grid of a north-up raster with square cells."""
+    if transform.b or transform.d or not math.isclose(transform.a, -transform.e, rel_tol=1e-6):
+        raise ImageError(where, "is not a north-up raster with square cells", "resample it (gdalwarp)")
+    return Grid(transform.c, transform.f, transform.a, shape[1], shape[0])
+
+
+def write_raster(
+    path: str | Path,
+    bands: Sequence[Any],
+    *,
+    grid: Grid | None = None,
+    crs: Any = None,
+    nodata: float | None = None,
+    names: Sequence[str] = (),
+    units: Sequence[str] = (),
+    tags: dict[str, str] | None = None,
+    rpcs: Any = None,
+    cog: bool = False,
+    resampling: str = "average",
+) -> None:
+    """Write bands (h, w) of one type as a tiled GeoTIFF, or as a COG with overviews. NaN becomes `nodata`."""
+    data = np.stack([np.asarray(b) for b in bands])
+    floats = np.issubdtype(data.dtype, np.floating)
+    if floats and nodata is not None:
+        data = np.where(np.isnan(data), data.dtype.type(nodata), data)
+    options: dict[str, Any] = {"compress": "DEFLATE", "predictor": 3 if floats else 2}
+    profile = dict(width=data.shape[2], height=data.shape[1], count=len(data), dtype=data.dtype, nodata=nodata, crs=crs)
+    if grid is not None:
+        profile["transform"] = transform_of(grid)
+    with atomic(path) as part, rasterio.Env(**_ENV):
+        if not cog:
+            tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+            with rasterio.open(part, "w", driver="GTiff", **profile, **options, **tiled) as dst:
+                _fill(dst, data, names, units, tags, rpcs)
+            return
+        with rasterio.MemoryFile() as memory:
+            with memory.open(driver="GTiff", **profile) as dst:
+                _fill(dst, data, names, units, tags, rpcs)
+            with memory.open() as src:
+                copy_raster(src, part, driver="COG", blocksize=512, overview_resampling=resampling, **options)
+
+
+def _fill(dst: Any, data: Any, names: Sequence[str], units: Sequence[str], tags: Any, rpcs: Any) -> None:
+    dst.write(data)
+    for i, name in enumerate(names, 1):
+        dst.set_band_description(i, name)
+    for i, unit in enumerate(units, 1):
+        dst.set_band_unit(i, unit)
+    dst.update_tags(AREA_OR_POINT="Area", **(tags or {}))
+    if rpcs is not None:
+        dst.rpcs = rpcs

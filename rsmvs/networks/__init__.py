@@ -1,0 +1,1 @@
+"""Matchers and the networks they are made of. They see windows and warp fields, never a camera or a file."""

@@ -1,0 +1,108 @@
+"""Every option of the pipeline, one frozen dataclass a stage, with default, unit, range and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def opt(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None,
+        choices: tuple[Any, ...] = (), path: bool = False) -> Any:
+    """A dataclass field with what a user needs to know of it. `path`: resolved against the config's folder."""
+    return field(default=default, metadata=_meta(help, unit, low, high, choices, path))
+
+
+def required(help: str, *, unit: str = "", path: bool = False) -> Any:
+    """Like `opt`, without a default."""
+    return field(metadata=_meta(help, unit, None, None, (), path))
+
+
+def section(cls: type, help: str) -> Any:
+    """A group of options with defaults of its own."""
+    return field(default_factory=cls, metadata=_meta(help, "", None, None, (), False))
+
+
+def _meta(help: str, unit: str, low: Any, high: Any, choices: tuple[Any, ...], path: bool) -> dict[str, Any]:
+    return {"help": help, "unit": unit, "low": low, "high": high, "choices": choices, "path": path}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    path: str = required("image file (GeoTIFF, NITF, JP2, ...), or a /vsicurl/ or /vsis3/ path", path=True)
+    id: str | None = opt(None, "name of the view; the file's stem when absent")
+    camera: str | None = opt(None, "camera file; found beside or inside the image when absent", path=True)
+    date: str | None = opt(None, "acquisition time, ISO 8601; read from the metadata when absent")
+    nodata: float | None = opt(None, "value without data; the file's own when absent")
+
+
+@dataclass(frozen=True)
+class AreaOptions:
+    crs: str = required("projected CRS of the products, in metres (EPSG:32637)")
+    aoi: tuple[float, ...] | None = opt(None, "area of interest [xmin, ymin, xmax, ymax] in that CRS", unit="m")
+    aoi_file: str | None = opt(None, "or a GeoJSON polygon (longitude, latitude)", path=True)
+    resolution: float = opt(0.5, "cell size of the DSM", unit="m", low=0.05, high=100)
+    tile_size: float = opt(500.0, "side of a tile, the job that is scheduled and restarted; multiple of the resolution",
+                           unit="m", low=16, high=20000)
+    halo: float = opt(40.0, "context computed around a tile and thrown away", unit="m", low=0, high=1000)
+    height_range: tuple[float, ...] | None = opt(
+        None, "search range [low, high] of ellipsoidal heights; found from tie points, DEM and camera when absent", unit="m")
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    max_sets: int = opt(10, "view sets (a reference with its sources) per tile", low=1, high=100)
+    max_sources: int = opt(5, "source views per set", low=1, high=20)
+    min_angle: float = opt(3.0, "smallest convergence angle of reference and source", unit="deg", low=0, high=60)
+    max_angle: float = opt(50.0, "largest convergence angle of reference and source", unit="deg", low=1, high=120)
+    min_overlap: float = opt(0.1, "smallest share of the tile that a view must see", low=0, high=1)
+    max_days: float = opt(60.0, "largest time between reference and source where closer ones exist", unit="d", low=0)
+
+
+@dataclass(frozen=True)
+class SgmOptions:
+    levels: int = opt(4, "levels of the image pyramid; each halves the resolution", low=1, high=8)
+    step_px: float = opt(0.5, "height planes lie this far apart in the widest source view", unit="px", low=0.05, high=4)
+
+
+@dataclass(frozen=True)
+class HeightsOptions:
+    model: str = opt("sgm", "matcher", choices=("sgm",))
+    max_views: int = opt(8, "references matched per tile, best sets first", low=1, high=100)
+    window: int = opt(1536, "largest side of a matched window: bounds the memory of a job", unit="px", low=128, high=8192)
+    sgm: SgmOptions = section(SgmOptions, "the model-free matcher: multi-view census, semi-global")
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    max_reprojection: float = opt(1.0, "largest |P3 - P1| after projection with the height and back", unit="px", low=0)
+    max_height_difference: float = opt(2.5, "largest difference to the other view's height", unit="m", low=0)
+    min_views: int = opt(1, "other views that must agree", low=0, high=100)
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    fill_radius: float = opt(1.5, "holes up to twice this width are filled from their rim", unit="m", low=0, high=50)
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    dsm: str | None = opt(None, "reference DSM to evaluate against", path=True)
+    dem: str | None = opt(None, "coarse DEM that narrows the height search", path=True)
+
+
+@dataclass(frozen=True)
+class LedgerOptions:
+    max_failed: float = opt(0.0, "share of failed tiles past which the run exits with an error", low=0, high=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    images: tuple[ImageOptions, ...] = required("the images")
+    area: AreaOptions = required("where, and on which grid")
+    output: str = opt("../runs/rsmvs", "folder of the run", path=True)
+    select: SelectOptions = section(SelectOptions, "view selection")
+    heights: HeightsOptions = section(HeightsOptions, "matching")
+    filter: FilterOptions = section(FilterOptions, "geometric consistency")
+    fuse: FuseOptions = section(FuseOptions, "fusion to the DSM")
+    reference: ReferenceOptions = section(ReferenceOptions, "what is already known of the area")
+    ledger: LedgerOptions = section(LedgerOptions, "what counts as a failed run")

@@ -1,0 +1,1 @@
+"""Synthetic scenes with exact truth, for the demo, the tests and training."""

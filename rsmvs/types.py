@@ -1,0 +1,94 @@
+"""Values that travel between modules, and the dimension key of the project.
+
+Dimension key (suffixes of array and tensor names):
+    b batch, v view, c channel or class, d height hypothesis, h row, w column, n point, k polynomial order.
+
+Pixel frame: (col, row), integer = pixel centre, (0, 0) = centre of the upper-left pixel of the image *file*.
+Heights are ellipsoidal metres (WGS 84), longitudes and latitudes degrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+
+
+class Camera(Protocol):
+    """The one camera interface. All arguments broadcast; everything is float64."""
+
+    kind: str
+
+    @property
+    def height_range(self) -> tuple[float, float]:
+        """Heights (m) for which the camera model is valid."""
+
+    def project(self, lon: Any, lat: Any, h: Any) -> tuple[F64, F64]:
+        """Ground (degrees, degrees, m) to pixel (col, row)."""
+
+    def localise(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
+        """Pixel at ellipsoidal height h (m) to (lon, lat) in degrees; NaN where no ground point exists."""
+
+    def shifted(self, dcol: float, drow: float) -> Camera:
+        """The camera of an image whose pixel (0, 0) is this one's pixel (dcol, drow): a crop."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, read back by `rsmvs.geometry.camera.camera_from_dict`."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of whole pixels of an image file."""
+
+    col: int
+    row: int
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def grown(self, px: int) -> Window:
+        return Window(self.col - px, self.row - px, self.width + 2 * px, self.height + 2 * px)
+
+    def clipped(self, width: int, height: int) -> Window:
+        """The part inside an image of that size; width or height are 0 where there is none."""
+        c0, r0 = max(self.col, 0), max(self.row, 0)
+        c1, r1 = min(self.col + self.width, width), min(self.row + self.height, height)
+        return Window(c0, r0, max(c1 - c0, 0), max(r1 - r0, 0))
+
+    def aligned(self, px: int) -> Window:
+        """Grown to multiples of `px`, so that pyramids of different windows share their pixels."""
+        c0, r0 = self.col // px * px, self.row // px * px
+        c1, r1 = -(-(self.col + self.width) // px) * px, -(-(self.row + self.height) // px) * px
+        return Window(c0, r0, c1 - c0, r1 - r0)
+
+    def to_list(self) -> list[int]:
+        return [self.col, self.row, self.width, self.height]
+
+
+@dataclass(frozen=True)
+class View:
+    """One image with its camera: a record of views.json."""
+
+    id: str
+    path: str
+    camera: Camera
+    camera_source: str
+    width: int
+    height: int
+    nodata: float | None
+    weights: tuple[float, ...]  # of the bands in the matching image; one band: (1.0,)
+    date: str | None  # ISO 8601
+    sun: tuple[float, float] | None  # azimuth, elevation (degrees)
+    incidence: float  # degrees from the vertical at the image centre, on the ground
+    azimuth: float  # degrees clockwise from north, from the ground towards the satellite
+    gsd: float  # metres, geometric mean at the image centre
+    footprint: tuple[tuple[float, float], ...]  # (lon, lat) of the image outline at the mid height
+    fingerprint: str  # size and modification time of the file: an exchanged image re-runs what it touches

@@ -1,0 +1,45 @@
+"""View records in JSON manifests."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rsmvs.errors import ManifestError
+from rsmvs.geometry.camera import camera_from_dict
+from rsmvs.io.manifests import read_json, write_json
+from rsmvs.types import View
+
+REVISION = 1
+
+
+def view_to_dict(view: View) -> dict[str, Any]:
+    values = {f.name: getattr(view, f.name) for f in dataclasses.fields(view)}
+    return values | {"camera": view.camera.to_dict()}
+
+
+def view_from_dict(values: dict[str, Any], where: object) -> View:
+    """Inverse of `view_to_dict`; `where` names the manifest in errors."""
+    try:
+        record = {f.name: values[f.name] for f in dataclasses.fields(View)}
+    except KeyError as error:
+        raise ManifestError(where, f"a view record lacks {error}", "delete it and run again") from None
+    for name in ("weights", "sun"):
+        record[name] = tuple(record[name]) if record[name] is not None else None
+    record["footprint"] = tuple((lon, lat) for lon, lat in record["footprint"])
+    record["camera"] = camera_from_dict(record["camera"], f"{where}, view {record['id']}")
+    return View(**record)
+
+
+def write_views(path: str | Path, views: list[View], **more: Any) -> None:
+    """views.json: the records sorted by id, and further sections such as the adjustment's report."""
+    records = [view_to_dict(v) for v in sorted(views, key=lambda v: v.id)]
+    write_json(path, {"revision": REVISION, "views": records, **more})
+
+
+def read_views(path: str | Path) -> list[View]:
+    content = read_json(path)
+    if content.get("revision") != REVISION:
+        raise ManifestError(path, f"has revision {content.get('revision')}, not {REVISION}", "delete it and run again")
+    return [view_from_dict(v, path) for v in content["views"]]

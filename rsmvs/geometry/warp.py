@@ -67,6 +67,10 @@ class WarpField:
         _field_at_many(self.coefs, self.lattice, *(np.ascontiguousarray(x).reshape(-1) for x in (a, b, c)), u, v)
         return u.reshape(a.shape), v.reshape(a.shape)
 
+    def moved(self, col: float, row: float, u: float, v: float) -> WarpField:
+        """The same field between windows: their pixel (0, 0) is (col, row) of the reference and (u, v) of the target."""
+        return WarpField(self.coefs, self.lattice - np.array([col, row, 0.0, 0.0, 0.0, u, v]), self.max_error)
+
     def slope(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
         """(du/dh, dv/dh) per metre, by a central difference of one metre."""
         u1, v1 = self(col, row, np.asarray(h, np.float64) + 0.5)

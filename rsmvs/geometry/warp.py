@@ -71,6 +71,23 @@ class WarpField:
         """The same field between windows: their pixel (0, 0) is (col, row) of the reference and (u, v) of the target."""
         return WarpField(self.coefs, self.lattice - np.array([col, row, 0.0, 0.0, 0.0, u, v]), self.max_error)
 
+    def between(self, reference: Window, source: Window) -> WarpField:
+        """The same field in the pixels of two windows instead of the whole images."""
+        shift = np.array([reference.col, reference.row, 0, 0, 0, source.col, source.row], np.float64)
+        return WarpField(self.coefs, self.lattice - shift, self.max_error)
+
+    def at_scale(self, factor: int) -> WarpField:
+        """The same field between images averaged over factor x factor pixels.
+
+        Coarse pixel i covers fine pixels factor * i ... factor * i + factor - 1, so its centre lies at
+        factor * i + (factor - 1) / 2.
+        """
+        half = (factor - 1) / 2
+        x0, y0, inverse_step, mid, inverse_half, u0, v0 = self.lattice
+        lattice = [(x0 - half) / factor, (y0 - half) / factor, inverse_step * factor, mid, inverse_half]
+        lattice += [(u0 - half) / factor, (v0 - half) / factor]
+        return WarpField(self.coefs / factor, np.array(lattice), self.max_error / factor)
+
     def slope(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
         """(du/dh, dv/dh) per metre, by a central difference of one metre."""
         u1, v1 = self(col, row, np.asarray(h, np.float64) + 0.5)

@@ -92,3 +92,39 @@ class View:
     gsd: float  # metres, geometric mean at the image centre
     footprint: tuple[tuple[float, float], ...]  # (lon, lat) of the image outline at the mid height
     fingerprint: str  # size and modification time of the file: an exchanged image re-runs what it touches
+
+
+# Semantic classes: the six of the 2019 Data Fusion Contest, in the order of the networks' channels, and their LAS codes
+# in rasters and point clouds (0 in a raster: no data; -1 as an index: unlabelled).
+CLASS_NAMES = ("ground", "foliage", "building", "water", "elevated road", "other")
+CLASS_CODES = (2, 5, 6, 9, 17, 1)
+UNLABELLED = -1
+
+
+class Warp(Protocol):
+    """What `rsmvs.geometry.warp.WarpField` is, for modules below it."""
+
+    coefs: F64
+    lattice: F64
+    max_error: float
+
+    def __call__(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
+        """Source (col, row) of reference pixels at heights h (m)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One view set with its truth: what a dataset yields, what a network learns from.
+
+    Pixels count within the crops: (0, 0) is the upper-left pixel of each image here, and the warp fields lead from the
+    crop of the reference to the crops of the sources. Images are raw intensities; networks normalise them.
+    """
+
+    id: str
+    images: tuple[F32, ...]  # (h, w) each, reference first; NaN where there is no data
+    warps: tuple[Warp, ...]  # reference to each source, in the order of images[1:]
+    heights: F32  # (h, w) of the reference: ellipsoidal metres, NaN = unknown
+    classes: NDArray[np.int16] | None  # (h, w) index into CLASS_NAMES, UNLABELLED where unknown
+    rdm: F32 | None  # (3, h, w) relative depth of the reference at three scales
+    height_range: tuple[float, float]  # of the height hypotheses, metres
+    gsd: float  # of the reference, metres

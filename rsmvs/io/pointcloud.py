@@ -1,0 +1,161 @@
+"""Point clouds: LAS 1.4, point format 7, compressed (LAZ).
+
+Coordinates are millimetres from a whole-metre offset, so that tiles move to the offset of the scene without rounding.
+The CRS stands in the file as WKT with its vertical part. Files of the same points have the same bytes: no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import laspy
+import numpy as np
+from laspy.vlrs.known import WktCoordinateSystemVlr
+from numpy.typing import NDArray
+
+from rsmvs.errors import ManifestError
+from rsmvs.geometry.grid import Bounds
+from rsmvs.geometry.vertical import las_wkt
+from rsmvs.io.manifests import atomic
+from rsmvs.types import F32, F64
+
+SCALE = 0.001  # metres
+CHUNK = 500_000  # points held at once while merging: about 50 MB
+GROUND, VEGETATION, BUILDING, NOISE, WATER, BRIDGE, UNCLASSIFIED = 2, 5, 6, 7, 9, 17, 1  # ASPRS codes
+_EXTRA = (
+    laspy.ExtraBytesParams("n_views", np.uint8, "views that agree"),
+    laspy.ExtraBytesParams("confidence", np.float32, "of the matcher, 0 to 1"),
+    laspy.ExtraBytesParams("sigma_z", np.float32, "metres, one sigma"),
+)
+_CREATION_DAY = slice(90, 94)  # bytes of the LAS header: day of year and year, 0 where unknown
+
+
+@dataclass(frozen=True)
+class Points:
+    """A point cloud in memory; every array has n rows.
+
+    xyz: (n, 3) metres, easting, northing, height in the CRS of the file. classification: ASPRS codes, 1 unclassified.
+    intensity: (n,) grey value of the panchromatic image. rgb: (n, 3) or None. sigma_z: metres, NaN unknown.
+    """
+
+    xyz: F64
+    classification: NDArray[np.uint8]
+    intensity: NDArray[np.uint16]
+    n_views: NDArray[np.uint8]
+    confidence: F32
+    sigma_z: F32
+    rgb: NDArray[np.uint16] | None = None
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+
+def write_points(path: str | Path, points: Points, *, corner: tuple[float, float], crs: Any) -> None:
+    """Write points to `path` (.laz or .las); `corner` (x, y) of their tile sets the offset; `crs` from `product_crs`."""
+    with _writer(path, corner, crs) as out:
+        out.write_points(_record(points, out.header))
+
+
+def read_points(path: str | Path) -> tuple[Points, Any]:
+    """(points, pyproj CRS or None) of a file that `write_points` wrote, or of any LAS: missing dimensions come as 0."""
+    with opened_points(path) as reader:
+        crs = reader.header.parse_crs()
+        return points_of(reader.read_points(-1), reader.header), crs
+
+
+def opened_points(path: str | Path) -> Any:
+    """A laspy reader; ManifestError when the file is missing or broken."""
+    try:
+        return laspy.open(str(path), laz_backend=laspy.LazBackend.Lazrs)
+    except FileNotFoundError:
+        raise ManifestError(path, "does not exist", "run the stage that writes it") from None
+    except (laspy.LaspyException, OSError, ValueError) as error:
+        raise ManifestError(path, f"is no readable LAS ({error})", "delete it and run again") from None
+
+
+def point_chunks(path: str | Path, size: int = CHUNK) -> Iterator[Points]:
+    """The points of a file, at most `size` at a time."""
+    with opened_points(path) as reader:
+        for record in reader.chunk_iterator(size):
+            yield points_of(record, reader.header)
+
+
+def points_of(record: Any, header: Any) -> Points:
+    names = set(header.point_format.dimension_names)
+
+    def field(name: str, dtype: Any) -> Any:
+        return np.array(record[name], dtype) if name in names else np.zeros(len(record), dtype)
+
+    xyz = np.stack([np.asarray(record[k]) * s + o for k, s, o in zip("XYZ", header.scales, header.offsets, strict=True)], 1)
+    rgb = np.stack([field(c, np.uint16) for c in ("red", "green", "blue")], 1)
+    return Points(
+        xyz, field("classification", np.uint8), field("intensity", np.uint16), field("n_views", np.uint8),
+        field("confidence", np.float32), field("sigma_z", np.float32), rgb if rgb.any() else None,
+    )  # fmt: skip
+
+
+def merge_points(parts: Sequence[str | Path], path: str | Path, *, bounds: Bounds, crs: Any) -> int:
+    """One file of the tiles' files in the given order, cut to `bounds` (west and south edge included); their number.
+
+    One part and one chunk are in memory at a time.
+    """
+    xmin, ymin, xmax, ymax = bounds
+    written = 0
+    with _writer(path, (xmin, ymin), crs) as out:
+        for part in parts:
+            for points in point_chunks(part):
+                x, y = points.xyz[:, 0], points.xyz[:, 1]
+                inside = (x >= xmin) & (x < xmax) & (y >= ymin) & (y < ymax)
+                if inside.any():
+                    kept = subset(points, inside)
+                    out.write_points(_record(kept, out.header))
+                    written += len(kept)
+    return written
+
+
+def subset(points: Points, chosen: Any) -> Points:
+    """The points of a mask or of indices."""
+    rgb = None if points.rgb is None else points.rgb[chosen]
+    return Points(
+        points.xyz[chosen], points.classification[chosen], points.intensity[chosen], points.n_views[chosen],
+        points.confidence[chosen], points.sigma_z[chosen], rgb,
+    )  # fmt: skip
+
+
+@contextmanager
+def _writer(path: str | Path, corner: tuple[float, float], crs: Any) -> Iterator[Any]:
+    """A laspy writer of a file that appears under its name when it is complete."""
+    header = laspy.LasHeader(version="1.4", point_format=7)
+    header.add_extra_dims(list(_EXTRA))
+    header.scales = np.full(3, SCALE)
+    header.offsets = np.array([round(corner[0]), round(corner[1]), 0.0])
+    header.generating_software = "rsmvs"
+    header.vlrs.append(WktCoordinateSystemVlr(las_wkt(crs)))
+    header.global_encoding.wkt = True
+    with atomic(path) as part:
+        compress = part.suffix.lower() == ".laz"
+        with laspy.open(str(part), mode="w", header=header, do_compress=compress, laz_backend=laspy.LazBackend.Lazrs) as out:
+            yield out
+        with part.open("r+b") as file:  # laspy writes today's date; the same points shall give the same bytes
+            file.seek(_CREATION_DAY.start)
+            file.write(bytes(_CREATION_DAY.stop - _CREATION_DAY.start))
+
+
+def _record(points: Points, header: Any) -> Any:
+    record = laspy.ScaleAwarePointRecord.zeros(len(points), header=header)
+    for k, name in enumerate("XYZ"):
+        record[name] = np.round((points.xyz[:, k] - header.offsets[k]) / SCALE).astype(np.int32)
+    record["classification"] = points.classification
+    record["intensity"] = points.intensity
+    record["return_number"] = np.ones(len(points), np.uint8)
+    record["number_of_returns"] = np.ones(len(points), np.uint8)
+    for name in ("n_views", "confidence", "sigma_z"):
+        record[name] = getattr(points, name)
+    if points.rgb is not None:
+        for k, name in enumerate(("red", "green", "blue")):
+            record[name] = points.rgb[:, k]
+    return record

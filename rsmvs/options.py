@@ -61,7 +61,14 @@ class SelectOptions:
 @dataclass(frozen=True)
 class SgmOptions:
     levels: int = opt(4, "levels of the image pyramid; each halves the resolution", low=1, high=8)
-    step_px: float = opt(0.5, "height planes lie this far apart in the widest source view", unit="px", low=0.05, high=4)
+    step_px: float = opt(0.5, "height planes lie at most this far apart in the source view that moves most",
+                         unit="px", low=0.05, high=4)
+    margin: int = opt(4, "planes searched beyond the coarser level's heights", low=1, high=64)
+    neighbourhood: int = opt(5, "coarser pixels around a pixel whose heights are searched", unit="px", low=1, high=31)
+    best_share: float = opt(0.5, "share of the sources, best first, whose costs count: the rest may be hidden", low=0.01, high=1)
+    p1: int = opt(8, "penalty of a step of one plane", low=0, high=200)
+    p2: int = opt(64, "penalty of a larger step where the image has no edge", low=1, high=255)
+    contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient, that halves p2", low=0.01, high=100)
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,6 @@ class WarpField:
         """The same field between windows: their pixel (0, 0) is (col, row) of the reference and (u, v) of the target."""
         return WarpField(self.coefs, self.lattice - np.array([col, row, 0.0, 0.0, 0.0, u, v]), self.max_error)
 
-    def between(self, reference: Window, source: Window) -> WarpField:
-        """The same field in the pixels of two windows instead of the whole images."""
-        shift = np.array([reference.col, reference.row, 0, 0, 0, source.col, source.row], np.float64)
-        return WarpField(self.coefs, self.lattice - shift, self.max_error)
-
     def at_scale(self, factor: int) -> WarpField:
         """The same field between images averaged over factor x factor pixels.
 

@@ -1,0 +1,249 @@
+"""Compiled kernels of the semi-global matcher.
+
+The cost volume is ragged: pixel p holds `count[p]` height planes from plane index `first[p]` on, at `start[p]` in one
+flat array. Planes lie on one lattice for the whole scene, so that windows and tiles share their hypotheses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from rsmvs.geometry.warp import field_at
+from rsmvs.types import F32, F64
+
+RADIUS = 3  # of the census window: 7 x 7
+BLOCK_H, BLOCK_W = 32, 64
+COST_MAX = 255
+_BITS = (2 * RADIUS + 1) ** 2 - 1
+
+
+@njit(cache=True, nogil=True)
+def popcount(x: np.uint64) -> np.uint64:
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def census(image: F32, out: np.ndarray) -> None:
+    """Census transform (Zabih & Woodfill 1994) of (h + 2 R, w + 2 R) into `out` (h, w) uint64."""
+    h, w = out.shape
+    for r in range(h):
+        for c in range(w):
+            out[r, c] = np.uint64(0)
+        for dr in range(2 * RADIUS + 1):
+            for dc in range(2 * RADIUS + 1):
+                if dr == RADIUS and dc == RADIUS:
+                    continue
+                for c in range(w):
+                    bit = np.uint64(1) if image[r + dr, c + dc] > image[r + RADIUS, c + RADIUS] else np.uint64(0)
+                    out[r, c] = (out[r, c] << np.uint64(1)) | bit
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def warp_block(image: F32, coefs: F64, lattice: F64, row0: int, col0: int, height: float, out: F32) -> None:
+    """`out` (h, w): the source image on a plane of constant height, for the reference block from (row0, col0) on.
+
+    Over a block the field is bilinear to within its own error bound, so four exact corners suffice. NaN outside.
+    """
+    h, w = out.shape
+    hs, ws = image.shape
+    u00, v00 = field_at(coefs, lattice, col0, row0, height)
+    u01, v01 = field_at(coefs, lattice, col0 + w - 1, row0, height)
+    u10, v10 = field_at(coefs, lattice, col0, row0 + h - 1, height)
+    u11, v11 = field_at(coefs, lattice, col0 + w - 1, row0 + h - 1, height)
+    for r in range(h):
+        t = r / (h - 1)
+        ua, va = u00 + t * (u10 - u00), v00 + t * (v10 - v00)
+        du, dv = (u01 + t * (u11 - u01) - ua) / (w - 1), (v01 + t * (v11 - v01) - va) / (w - 1)
+        for c in range(w):
+            u, v = np.float32(ua + c * du), np.float32(va + c * dv)
+            j, i = int(np.floor(u)), int(np.floor(v))
+            if 0 <= j < ws - 1 and 0 <= i < hs - 1:
+                a, b = u - np.float32(j), v - np.float32(i)
+                top = image[i, j] + a * (image[i, j + 1] - image[i, j])
+                low = image[i + 1, j] + a * (image[i + 1, j + 1] - image[i + 1, j])
+                out[r, c] = top + b * (low - top)
+            else:
+                out[r, c] = np.nan
+
+
+@njit(cache=True, nogil=True)
+def block_hamming(
+    image: F32, coefs: F64, lattice: F64, reference: np.ndarray, row0: int, col0: int, planes: F64, out: np.ndarray
+) -> None:
+    """Census distances of one source for one block, `out` (planes, h, w) uint8; COST_MAX where the source has no data.
+
+    reference: census of the reference block (h, w); the block's first pixel is (row0, col0) of the reference window.
+    """
+    n, h, w = out.shape
+    warped = np.empty((h + 2 * RADIUS, w + 2 * RADIUS), np.float32)
+    code = np.empty((h, w), np.uint64)
+    for k in range(n):
+        warp_block(image, coefs, lattice, row0 - RADIUS, col0 - RADIUS, planes[k], warped)
+        census(warped, code)
+        for r in range(h):
+            for c in range(w):
+                out[k, r, c] = np.uint8(popcount(code[r, c] ^ reference[r, c]))
+            for c in range(w):
+                if np.isnan(warped[r + RADIUS, c + RADIUS]):
+                    out[k, r, c] = COST_MAX
+
+
+@njit(cache=True, nogil=True)
+def combine_block(
+    distances: np.ndarray, first_plane: int, row0: int, col0: int, start: np.ndarray, first: np.ndarray, best: int,
+    missing: int, cost: np.ndarray,
+) -> None:
+    """Robust mean over sources into the ragged volume: of the `best` smallest distances, so that views to which the
+    point is hidden do not vote. distances: (sources, planes, h, w); scaled to 0 ... 192."""
+    ns, _, h, w = distances.shape
+    values = np.empty(ns, np.int64)
+    for r in range(min(h, first.shape[0] - row0)):
+        for c in range(min(w, first.shape[1] - col0)):
+            p = (row0 + r) * first.shape[1] + col0 + c
+            n = start[p + 1] - start[p]
+            for i in range(n):
+                k = first[row0 + r, col0 + c] + i - first_plane
+                m = 0
+                for s in range(ns):
+                    x = np.int64(distances[s, k, r, c])
+                    if x == COST_MAX:
+                        continue
+                    j = m
+                    while j > 0 and values[j - 1] > x:
+                        values[j] = values[j - 1]
+                        j -= 1
+                    values[j] = x
+                    m += 1
+                if m == 0:
+                    cost[start[p] + i] = missing
+                else:
+                    use = min(m, best)
+                    total = 0
+                    for j in range(use):
+                        total += values[j]
+                    cost[start[p] + i] = np.uint8(4 * total // use)
+
+
+@njit(cache=True, nogil=True)
+def aggregate(
+    cost: np.ndarray, start: np.ndarray, first: np.ndarray, image: F32, dr: int, dc: int, p1: int, p2: int,
+    contrast: float, total: np.ndarray,
+) -> None:
+    """One path direction of semi-global matching (Hirschmueller 2008, eq. 13), added to `total`.
+
+    The path comes from pixel (r - dr, c - dc). The second penalty falls with the reference's contrast along the path.
+    """
+    h, w = first.shape
+    widest, longest = 0, 0
+    for r in range(h):
+        longest = max(longest, start[(r + 1) * w] - start[r * w])
+    for p in range(h * w):
+        widest = max(widest, start[p + 1] - start[p])
+    rows = np.zeros((2, longest), np.int32)
+    low = np.zeros((2, w), np.int32)
+    shifted = np.empty(widest + 2, np.int32)
+    step_r = 1 if dr >= 0 else -1
+    step_c = 1 if dc >= 0 else -1
+    for rr in range(h):
+        r = rr if step_r > 0 else h - 1 - rr
+        now, before = rr % 2, (rr + 1) % 2
+        old = now if dr == 0 else before
+        for cc in range(w):
+            c = cc if step_c > 0 else w - 1 - cc
+            p = r * w + c
+            s, n = start[p], start[p + 1] - start[p]
+            here = s - start[r * w]
+            qr, qc = r - dr, c - dc
+            if n == 0:
+                low[now, c] = 0
+                continue
+            q = qr * w + qc
+            inside = 0 <= qr < h and 0 <= qc < w
+            nq = start[q + 1] - start[q] if inside else 0
+            least = 1 << 30
+            if nq == 0:
+                for i in range(n):
+                    rows[now, here + i] = cost[s + i]
+                    least = min(least, np.int32(cost[s + i]))
+            else:
+                floor = low[old, qc]
+                jump = abs(image[r, c] - image[qr, qc])
+                ceiling = np.int32(floor + max(p2 / (1.0 + jump / contrast), p1 + 1.0))
+                there = start[q] - start[qr * w]
+                offset = first[r, c] - first[qr, qc]
+                for i in range(n + 2):
+                    j = offset + i - 1
+                    shifted[i] = rows[old, there + j] if 0 <= j < nq else ceiling
+                for i in range(n):
+                    x = min(min(shifted[i + 1], ceiling), min(shifted[i], shifted[i + 2]) + p1)
+                    y = np.int32(cost[s + i]) + x - floor
+                    rows[now, here + i] = y
+                    least = min(least, y)
+            for i in range(n):
+                total[s + i] += np.uint16(rows[now, here + i])
+            low[now, c] = least
+
+
+@njit(cache=True, nogil=True)
+def winners(
+    total: np.ndarray, cost: np.ndarray, start: np.ndarray, first: np.ndarray, interval: float, missing: int,
+    height: F32, margin: F32, matched: F32,
+) -> None:
+    """Per pixel: height of the least total cost with a parabola between planes, the relative margin to the best cost
+    two and more planes away, and the matching cost itself. Pixels without planes or without any source stay NaN."""
+    h, w = first.shape
+    for r in range(h):
+        for c in range(w):
+            p = r * w + c
+            s, n = start[p], start[p + 1] - start[p]
+            height[r, c], margin[r, c], matched[r, c] = np.nan, 0.0, 0.0
+            if n == 0:
+                continue
+            best = 0
+            for i in range(1, n):
+                if total[s + i] < total[s + best]:
+                    best = i
+            if cost[s + best] == missing:
+                continue
+            rival = 1 << 30
+            for i in range(n):
+                if abs(i - best) > 1:
+                    rival = min(rival, np.int64(total[s + i]))
+            offset = 0.0
+            t = np.float64(total[s + best])
+            if 0 < best < n - 1:
+                a, b = np.float64(total[s + best - 1]), np.float64(total[s + best + 1])
+                if a + b - 2 * t > 0:
+                    offset = 0.5 * (a - b) / (a + b - 2 * t)
+            height[r, c] = (first[r, c] + best + offset) * interval
+            margin[r, c] = 0.0 if rival == 1 << 30 else (rival - t) / (rival + 1.0)
+            matched[r, c] = cost[s + best]
+
+
+@njit(cache=True, nogil=True)
+def median3(values: F32) -> F32:
+    """3 x 3 median over the values present; NaN stays NaN."""
+    h, w = values.shape
+    out = np.full((h, w), np.nan, np.float32)
+    found = np.empty(9, np.float32)
+    for r in range(h):
+        for c in range(w):
+            if np.isnan(values[r, c]):
+                continue
+            n = 0
+            for i in range(max(r - 1, 0), min(r + 2, h)):
+                for j in range(max(c - 1, 0), min(c + 2, w)):
+                    x = values[i, j]
+                    if not np.isnan(x):
+                        k = n
+                        while k > 0 and found[k - 1] > x:
+                            found[k] = found[k - 1]
+                            k -= 1
+                        found[k] = x
+                        n += 1
+            out[r, c] = found[n // 2] if n % 2 else (found[n // 2 - 1] + found[n // 2]) / np.float32(2)
+    return out

@@ -29,3 +29,20 @@ def enu_axes(lon: Any, lat: Any) -> F64:
     north = np.stack([-sp * cl, -sp * sl, cp], axis=-1)
     up = np.stack([cp * cl, cp * sl, sp], axis=-1)
     return np.stack([east, north, up], axis=-2)
+
+
+def geodetic(xyz: Any) -> tuple[F64, F64, F64]:
+    """(lon, lat in degrees, ellipsoidal height in m) of ECEF points (..., 3): inverse of `ecef`.
+
+    Source: Bowring (1976), the parametric latitude iterated twice: below 1e-9 m from the ground to low orbits.
+    """
+    x, y, z = np.moveaxis(np.asarray(xyz, np.float64), -1, 0)
+    flat = np.hypot(x, y)
+    minor, second = SEMI_MAJOR * (1.0 - FLATTENING), _E2 / (1.0 - _E2)
+    beta = np.arctan2(z * SEMI_MAJOR, flat * minor)
+    for _ in range(2):
+        lat = np.arctan2(z + second * minor * np.sin(beta) ** 3, flat - _E2 * SEMI_MAJOR * np.cos(beta) ** 3)
+        beta = np.arctan2((1.0 - FLATTENING) * np.sin(lat), np.cos(lat))
+    n = SEMI_MAJOR / np.sqrt(1.0 - _E2 * np.sin(lat) ** 2)
+    h = flat * np.cos(lat) + z * np.sin(lat) - SEMI_MAJOR**2 / n  # holds at the poles too
+    return np.degrees(np.arctan2(y, x)), np.degrees(lat), h

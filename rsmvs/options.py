@@ -49,6 +49,34 @@ class AreaOptions:
 
 
 @dataclass(frozen=True)
+class MatchOptions:
+    max_partners: int = opt(8, "later views with which a view is matched, largest overlap first", low=1, high=1000)
+    max_points: int = opt(2000, "tie points kept per pair, spread over the overlap", low=20, high=100000)
+    window: int = opt(2048, "largest side of an image window read at once", unit="px", low=256, high=8192)
+    max_windows: int = opt(16, "windows per pair, spread over the overlap", low=1, high=10000)
+    search_px: float = opt(100.0, "largest error of the given cameras, relative to each other", unit="px", low=2, high=2000)
+    ratio: float = opt(0.85, "largest ratio of the best to the second-best descriptor distance", low=0.1, high=1)
+    patch: int = opt(21, "side of the patches of the sub-pixel refinement; odd", unit="px", low=7, high=61)
+    min_correlation: float = opt(0.75, "smallest correlation of two refined patches", low=0, high=1)
+    min_matches: int = opt(12, "a pair with fewer verified matches counts as unmatched", low=4, high=10000)
+
+
+@dataclass(frozen=True)
+class AdjustOptions:
+    mode: str = opt("auto", "image-space correction per view: a shift, a shift with drift, the one that the tie points support, none",
+                    choices=("auto", "bias", "affine", "none"))
+    shift_sigma: float = opt(5.0, "expected error of the given cameras; holds the network where it has no control",
+                             unit="px", low=0.01, high=1000)
+    drift_sigma: float = opt(0.2, "expected drift of the given cameras", unit="px per 1000 px", low=0.001, high=100)
+    min_tracks: int = opt(10, "a view with fewer tie points keeps its camera and is flagged", low=3, high=10000)
+    outlier_sigmas: float = opt(3.5, "tie points with larger residuals are rejected, in robust standard deviations", low=2, high=20)
+    gcps: str | None = opt(None, "ground control points with their image positions, CSV or GeoJSON", path=True)
+    gcp_sigma_px: float = opt(0.5, "accuracy of the image positions of ground control points", unit="px", low=0.01, high=100)
+    dem_sigma: float | None = opt(None, "anchors the heights to reference.dem, known that well; no anchor when absent",
+                                  unit="m", low=0.01, high=1000)
+
+
+@dataclass(frozen=True)
 class SelectOptions:
     max_sets: int = opt(10, "view sets (a reference with its sources) per tile", low=1, high=100)
     max_sources: int = opt(5, "source views per set", low=1, high=20)
@@ -95,6 +123,8 @@ class FuseOptions:
 class ReferenceOptions:
     dsm: str | None = opt(None, "reference DSM to evaluate against", path=True)
     dem: str | None = opt(None, "coarse DEM that narrows the height search", path=True)
+    dem_offset: float = opt(0.0, "added to the heights of the DEM to make them ellipsoidal: the geoid undulation of the area",
+                            unit="m", low=-200, high=200)
 
 
 @dataclass(frozen=True)
@@ -107,6 +137,8 @@ class Config:
     images: tuple[ImageOptions, ...] = required("the images")
     area: AreaOptions = required("where, and on which grid")
     output: str = opt("../runs/rsmvs", "folder of the run", path=True)
+    match: MatchOptions = section(MatchOptions, "tie points")
+    adjust: AdjustOptions = section(AdjustOptions, "bundle adjustment")
     select: SelectOptions = section(SelectOptions, "view selection")
     heights: HeightsOptions = section(HeightsOptions, "matching")
     filter: FilterOptions = section(FilterOptions, "geometric consistency")

@@ -9,7 +9,7 @@ takes (lon, lat, h): another camera (u, v = col, row in pixels) or a map project
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,10 @@ def field_at(coefs: F64, lattice: F64, col: float, row: float, h: float) -> tupl
     t = (h - lattice[3]) * lattice[4]
     u, v = 0.0, 0.0
     for k in range(coefs.shape[2] - 1, -1, -1):
-        cu = w00 * coefs[i, j, k, 0] + w01 * coefs[i, j + 1, k, 0] + w10 * coefs[i + 1, j, k, 0] + w11 * coefs[i + 1, j + 1, k, 0]
-        cv = w00 * coefs[i, j, k, 1] + w01 * coefs[i, j + 1, k, 1] + w10 * coefs[i + 1, j, k, 1] + w11 * coefs[i + 1, j + 1, k, 1]
+        cu = w00 * coefs[i, j, k, 0] + w01 * coefs[i, j + 1, k, 0]
+        cv = w00 * coefs[i, j, k, 1] + w01 * coefs[i, j + 1, k, 1]
+        cu += w10 * coefs[i + 1, j, k, 0] + w11 * coefs[i + 1, j + 1, k, 0]
+        cv += w10 * coefs[i + 1, j, k, 1] + w11 * coefs[i + 1, j + 1, k, 1]
         u, v = u * t + cu, v * t + cv
     return u + lattice[5], v + lattice[6]
 
@@ -103,28 +105,29 @@ def build_warp_field(
     """
     low, high = height_range
     low, high = (low, high) if high - low >= 1.0 else (low - 0.5, high + 0.5)
-    step, degree = _FIRST_STEP, 0
-    while True:
-        field = _fit_field(reference, target, window, (low, high), step, _DEGREES[degree])
-        if field.max_error <= tolerance:
-            return field
-        if step > _LAST_STEP:
-            step //= 2
-        elif degree + 1 < len(_DEGREES):
-            step, degree = _FIRST_STEP, degree + 1
-        else:
+    # The two errors are independent: the degree must suffice at the nodes themselves, the lattice between them.
+    for degree in _DEGREES:
+        field = _fit_field(reference, target, window, (low, high), _FIRST_STEP, degree)
+        if _measure(reference, target, field, (low, high), parts=1) <= tolerance / 2:
+            break
+    step = _FIRST_STEP
+    while (error := _measure(reference, target, field, (low, high), parts=2)) > tolerance:
+        if step <= _LAST_STEP:
             raise CameraError(
                 "camera",
-                f"warp over {window} and heights {low:.0f} to {high:.0f} m is no better than {field.max_error:.3g}",
+                f"warp over {window} and heights {low:.0f} to {high:.0f} m is no better than {error:.3g}",
                 "check the RPC, or narrow the height range",
             )
+        step //= 2
+        field = _fit_field(reference, target, window, (low, high), step, degree)
+    return replace(field, max_error=error)
 
 
 def _fit_field(
     reference: Camera, target: Target, window: Window, heights: tuple[float, float], step: int, degree: int
 ) -> WarpField:
     nx, ny = max(-(-window.width // step), 1) + 1, max(-(-window.height // step), 1) + 1
-    cols, rows = window.col + step * np.arange(nx), window.row + step * np.arange(ny)
+    cols, rows = window.col + step * np.arange(nx, dtype=float), window.row + step * np.arange(ny, dtype=float)
     mid, half = (heights[0] + heights[1]) / 2, (heights[1] - heights[0]) / 2
     t = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))  # Chebyshev nodes: near-minimax in height
     r, c, z = np.meshgrid(rows, cols, mid + half * t, indexing="ij")
@@ -132,17 +135,18 @@ def _fit_field(
     origin = uv[ny // 2, nx // 2, 0].copy()
     coefs = np.einsum("kt,yxtc->yxkc", np.linalg.inv(np.vander(t, increasing=True)), uv - origin)
     lattice = np.array([window.col, window.row, 1.0 / step, mid, 1.0 / half, *origin])
-    return WarpField(np.ascontiguousarray(coefs), lattice, _measure(reference, target, coefs, lattice, heights))
+    return WarpField(np.ascontiguousarray(coefs), lattice, np.inf)
 
 
-def _measure(reference: Camera, target: Target, coefs: F64, lattice: F64, heights: tuple[float, float]) -> float:
-    """Largest error at the middles of the lattice cells and of their edges, over nine heights with both ends."""
-    ny, nx = coefs.shape[:2]
-    step = 1.0 / lattice[2]
-    ys, xs = np.arange(2 * ny - 1) / 2 * step + lattice[1], np.arange(2 * nx - 1) / 2 * step + lattice[0]
+def _measure(reference: Camera, target: Target, field: WarpField, heights: tuple[float, float], parts: int) -> float:
+    """Largest error over nine heights with both ends, at the lattice nodes (parts = 1) and the middles of the cells and
+    of their edges (parts = 2)."""
+    ny, nx = field.coefs.shape[:2]
+    step = 1.0 / field.lattice[2] / parts
+    xs, ys = (np.arange(parts * (n - 1) + 1) * step + field.lattice[i] for i, n in enumerate((nx, ny)))
     r, c, z = np.meshgrid(ys, xs, np.linspace(*heights, 9), indexing="ij")
     u, v = _exact(reference, target, c, r, z)
-    p, q = WarpField(coefs, lattice, 0.0)(c, r, z)
+    p, q = field(c, r, z)
     return float(np.hypot(p - u, q - v).max())
 
 

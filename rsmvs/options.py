@@ -93,10 +93,40 @@ class SgmOptions:
                          unit="px", low=0.05, high=4)
     margin: int = opt(4, "planes searched beyond the coarser level's heights", low=1, high=64)
     neighbourhood: int = opt(5, "coarser pixels around a pixel whose heights are searched", unit="px", low=1, high=31)
-    best_share: float = opt(0.5, "share of the sources, best first, whose costs count: the rest may be hidden", low=0.01, high=1)
+    ceiling: float = opt(48.0, "census distance past which a source counts as hidden", unit="bits", low=1, high=48)
+    pairs: float = opt(0.5, "weight of a pair of sources, against one of reference and source", low=0, high=10)
     p1: int = opt(8, "penalty of a step of one plane", low=0, high=200)
     p2: int = opt(64, "penalty of a larger step where the image has no edge", low=1, high=255)
     contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient, that halves p2", low=0.01, high=100)
+
+
+@dataclass(frozen=True)
+class CascadeOptions:
+    """Architecture of a learned matcher; stands in the card of its weights."""
+
+    regularizer: str = opt("casmvs", "from costs to heights", choices=("red", "casmvs", "ucs"))
+    feature_channels: tuple[int, ...] = opt((8, 16, 32), "feature widths at strides 1, 2, 4", low=1, high=512)
+    regularizer_widths: tuple[int, ...] = opt((8, 8, 8), "first width of the regulariser at strides 4, 2, 1", low=1, high=512)
+    levels: int = opt(3, "halvings inside the regulariser", low=0, high=4)
+    hypotheses: tuple[int, ...] = opt((64, 32, 8), "height planes at strides 4, 2, 1; multiples of 2 ** levels", low=2, high=1024)
+    interval_ratio: tuple[float, ...] = opt((4.0, 2.0, 1.0), "distance of planes after the first stage, in min_interval", low=0)
+    min_interval: float = opt(0.0, "unit of interval_ratio; 0: the GSD of the reference", unit="m", low=0)
+    lamb: float = opt(1.5, "ucs: half search range of the next stage in standard deviations", low=0.1, high=10)
+    visibility: bool = opt(False, "weigh each source by its learned visibility instead of equally")
+    zncc_window: int = opt(0, "side of the correlation window added to the learned costs; 0: none", unit="px", low=0, high=15)
+    rdm: bool = opt(False, "fuse the relative depth map into the reference features")
+    rdm_guide: bool = opt(False, "let the relative depth map sharpen the centre of the search range")
+    polish: bool = opt(False, "choose the last height among those of neighbouring pixels by the image")
+    prior_stage: int = opt(1, "first stage run when a prior height map is given", low=0, high=2)
+    prior_cells: int = opt(5, "neighbourhood whose prior heights are searched, in cells of that stage", low=1, high=31)
+
+
+PRESETS = {
+    "paper": CascadeOptions(),
+    "small": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 6, 4), levels=2, hypotheses=(48, 16, 8)),
+    "refine": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 8, 6), levels=2, hypotheses=(48, 16, 8),
+                             zncc_window=5, polish=True),
+}
 
 
 @dataclass(frozen=True)

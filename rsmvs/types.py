@@ -128,3 +128,4 @@ class Sample:
     rdm: F32 | None  # (3, h, w) relative depth of the reference at three scales
     height_range: tuple[float, float]  # of the height hypotheses, metres
     gsd: float  # of the reference, metres
+    prior: F32 | None = None  # (h, w) heights of another matcher to start from, metres, NaN = none

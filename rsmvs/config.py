@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 
 from rsmvs.errors import ConfigError
 from rsmvs.geometry.grid import Tile, tiles_of
-from rsmvs.options import Config
+from rsmvs.options import AreaOptions, Config
 
 T = TypeVar("T")
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
@@ -125,17 +126,32 @@ def _resolved(config: Config, folder: Path) -> Config:
     return walk(config)
 
 
+def view_ids(config: Config) -> list[str]:
+    """Names of the views, in the order of the images; they become file names."""
+    ids = [image.id or Path(image.path).stem for image in config.images]
+    for i, name in enumerate(ids):
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise ConfigError(f"images[{i}].id", f"'{name}' is no file name", "give letters, digits, '.', '_', '+', '-'")
+        if name in ids[:i]:
+            raise ConfigError(f"images[{i}].id", f"'{name}' stands twice", "give each image an id of its own")
+    return ids
+
+
 def tiles(config: Config) -> list[Tile]:
     """The tiles of a run: a pure function of area of interest, CRS and tile size."""
-    found = tiles_of(area_polygon(config), config.area.tile_size)
+    return area_tiles(config.area)
+
+
+def area_tiles(area: AreaOptions) -> list[Tile]:
+    """`tiles` of an area."""
+    found = tiles_of(area_polygon(area), area.tile_size)
     if not found:
         raise ConfigError("area.aoi", "holds no ground", "give xmin < xmax and ymin < ymax")
     return found
 
 
-def area_polygon(config: Config) -> Any:
+def area_polygon(area: AreaOptions) -> Any:
     """The area of interest in the project's CRS: (xmin, ymin, xmax, ymax), or vertices (x, y) of a GeoJSON polygon."""
-    area = config.area
     if area.aoi:
         xmin, ymin, xmax, ymax = area.aoi if len(area.aoi) == 4 else (0, 0, 0, 0)
         if not (xmin < xmax and ymin < ymax):

@@ -1,0 +1,62 @@
+# From satellite images and their cameras to a digital surface model (DSM), an orthoimage and a point cloud.
+#
+#   rsmvs run my.yaml                                   the usual way: checks, passes, retries, a table at the end
+#   snakemake --configfile my.yaml --cores all plan     the same by hand: first the plan,
+#   snakemake --configfile my.yaml --cores all          then the tiles whose plan has changed
+#
+# Two passes, because Snakemake compares the content of an input only when the job that makes it is not in the same run:
+# so a tile whose plan is the same as before keeps its products, although the plan was made anew.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not config:
+
+    configfile: "config/demo.yaml"
+
+
+include: "rules/common.smk"
+
+
+# Each run has its own folder, with Snakemake's records in it: two areas can run at the same time.
+workdir: CONFIG.output
+
+
+localrules:
+    all,
+    adjust,
+    plan,
+    heights,
+    products,
+
+
+rule all:
+    default_target: True
+    input:
+        expand("products/{name}", name=PRODUCTS + EVALUATED),
+
+
+# Places to stop at, in the order of the chain.
+rule adjust:
+    input:
+        "adjusted/views.json",
+
+
+rule plan:
+    input:
+        expand("tiles/{tile}/plan.json", tile=TILES),
+
+
+rule heights:
+    input:
+        expand("tiles/{tile}/consistent/index.json", tile=TILES),
+
+
+rule products:
+    input:
+        expand("products/{name}", name=PRODUCTS),
+
+
+include: "rules/views.smk"
+include: "rules/heights.smk"
+include: "rules/products.smk"

@@ -1,0 +1,39 @@
+# The scene: tiles put together, and compared with what is known.
+
+
+rule mosaic_scene:
+    input:
+        ledgers=expand("tiles/{tile}/ledger.json", tile=TILES),
+        aoi=local_files(CONFIG.area.aoi_file),
+    output:
+        expand("products/{name}", name=PRODUCTS),
+    log:
+        "logs/mosaic_scene.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        revision=1,
+        area=area("crs", "aoi", "aoi_file", "resolution", "tile_size"),
+    script:
+        "../workflow_scripts/mosaic_scene.py"
+
+
+rule evaluate:
+    input:
+        dsm="products/dsm.tif",
+        reference=local_files(CONFIG.reference.dsm),
+    output:
+        metrics="products/metrics.json",
+    log:
+        "logs/evaluate.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        revision=1,
+        options=as_dict(CONFIG.reference),
+    script:
+        "../workflow_scripts/evaluate.py"

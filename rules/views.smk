@@ -1,0 +1,81 @@
+# The images and their cameras: what there is, how it fits together, what is matched with what.
+
+
+rule index_views:
+    input:
+        images=image_files(),
+        aoi=local_files(CONFIG.area.aoi_file),
+    output:
+        views="views.json",
+    log:
+        "logs/index_views.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=800,
+    params:
+        revision=1,
+        images=[as_dict(image) for image in CONFIG.images],
+        area=area("crs", "aoi", "aoi_file"),
+    script:
+        "../workflow_scripts/index_views.py"
+
+
+rule match_views:
+    input:
+        views="views.json",
+    output:
+        matches="matches/{view}.npz",
+    log:
+        "logs/match_views/{view}.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        revision=1,
+        options=as_dict(CONFIG.match),
+    script:
+        "../workflow_scripts/match_views.py"
+
+
+rule adjust_views:
+    input:
+        views="views.json",
+        matches=expand("matches/{view}.npz", view=VIEWS),
+    output:
+        views="adjusted/views.json",
+    log:
+        "logs/adjust_views.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        revision=1,
+        options=as_dict(CONFIG.adjust),
+    script:
+        "../workflow_scripts/adjust_views.py"
+
+
+rule select_views:
+    input:
+        views="adjusted/views.json",
+        aoi=local_files(CONFIG.area.aoi_file),
+        dem=local_files(CONFIG.reference.dem),
+    output:
+        plan="plan.json",
+        tiles=expand("tiles/{tile}/plan.json", tile=TILES),
+    log:
+        "logs/select_views.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        revision=1,
+        options=as_dict(CONFIG.select),
+        area=area("crs", "aoi", "aoi_file", "resolution", "tile_size", "halo", "height_range"),
+        reference={"dem": CONFIG.reference.dem, "dem_offset": CONFIG.reference.dem_offset},
+    script:
+        "../workflow_scripts/select_views.py"

@@ -1,0 +1,11 @@
+"""Which heights of one tile other views confirm."""
+
+from _job import job
+
+with job(snakemake):
+    from rsmvs.config import build
+    from rsmvs.options import FilterOptions
+    from rsmvs.stages.heights import filter_heights
+
+    options = build(FilterOptions, snakemake.params.options, "filter")
+    filter_heights(snakemake.input.heights, snakemake.input.plan, options, snakemake.output.index)

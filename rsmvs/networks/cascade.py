@@ -1,0 +1,179 @@
+"""The cascade: heights from coarse to fine over any number of views (Gu et al., CVPR 2020; Gao et al., ICCV 2021).
+
+Three stages at strides 4, 2 and 1. The first searches the whole height range; the next ones search around the heights
+before them: a fixed distance of planes (red, casmvs) or +- lambda standard deviations (ucs; Cheng et al., CVPR 2020).
+With a prior height map the coarse stages are skipped, and the range is what the prior holds nearby. The network knows
+no camera: rays are fields, heights are metres above the middle of the range (z).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from rsmvs.geometry.warp_torch import at_stride
+from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility
+from rsmvs.networks.features import FeatureNet, conv_block, upsampled
+from rsmvs.networks.rdm_fusion import RDMFusion, RDMGuide, normalised_rdm
+from rsmvs.networks.regularizers import HeightPlanes, RecurrentED, UNet3D
+from rsmvs.options import CascadeOptions
+
+STRIDES = (4, 2, 1)
+MULTIPLE = 32  # of height and width of the reference: stride 4 times three halvings
+_PRIOR_MARGIN = 2.0  # intervals searched beyond the prior heights nearby
+
+
+@dataclass(frozen=True, eq=False)
+class StackTensors:
+    """A batch of view stacks.
+
+    images: (b, 1, h, w) each, reference first, normalised, 0 where there is no data; masks: likewise, 1 = data.
+    fields: (b, k, 2, h, w) for each source, see `dense_field`. z_range: (b, 2) metres above the mid height.
+    interval: (b,) metres, the unit of the plane distances. prior: (b, 1, h, w) z, NaN = none. rdm: (b, 3, h, w).
+    """
+
+    images: list[torch.Tensor]
+    masks: list[torch.Tensor]
+    fields: list[torch.Tensor]
+    z_range: torch.Tensor
+    interval: torch.Tensor
+    prior: torch.Tensor | None = None
+    rdm: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StageHeights:
+    """Of one stage, (b, 1, h, w) at its stride: z (m above the mid height), its deviation (m), confidence, plane distance."""
+
+    z: torch.Tensor
+    sigma: torch.Tensor
+    confidence: torch.Tensor
+    step: torch.Tensor
+    stride: int
+
+
+class Cascade(nn.Module):
+    def __init__(self, options: CascadeOptions) -> None:
+        super().__init__()
+        self.options = options
+        channels = options.feature_channels
+        extra = 2 if options.zncc_window else 1
+        regularizer = RecurrentED if options.regularizer == "red" else UNet3D
+        self.features = FeatureNet(channels)
+        self.regularizers = nn.ModuleList(
+            regularizer(c + extra, width, options.levels)
+            for c, width in zip(reversed(channels), options.regularizer_widths, strict=True)
+        )
+        self.visibility = Visibility() if options.visibility else None
+        self.rdm_fusion = RDMFusion(channels) if options.rdm else None
+        self.rdm_guides = nn.ModuleList(RDMGuide() for _ in STRIDES[1:]) if options.rdm_guide else None
+        self.polish = Polish(channels[0]) if options.polish else None
+
+    def forward(self, stack: StackTensors) -> list[StageHeights]:
+        """The stages that ran, coarse to fine; the last one is the result."""
+        feats = [self.features(image) for image in stack.images]
+        rdm = None if stack.rdm is None else normalised_rdm(stack.rdm)
+        if self.rdm_fusion is not None and rdm is not None:
+            feats[0] = self.rdm_fusion(feats[0], rdm)
+        weights: list[torch.Tensor] = []
+        stages: list[StageHeights] = []
+        for i in range(0 if stack.prior is None else self.options.prior_stage, len(STRIDES)):
+            sweep = self._sweep(stack, [f[i] for f in feats], STRIDES[i])
+            planes = self._planes(stack, stages, rdm, i)
+            if self.visibility is not None:
+                weights = [upsampled(w) for w in weights] if weights else self.visibility(sweep, planes)
+                sweep = sweep.weighted(weights)
+            read = self.regularizers[i](sweep.cost, planes)
+            step = planes.step.expand_as(read.index)
+            stages.append(StageHeights(planes.at(read.index), read.deviation * step, read.confidence, step, STRIDES[i]))
+        if self.polish is not None:
+            stages.append(self.polish(stages[-1], feats[0][-1]))
+        return stages
+
+    def _sweep(self, stack: StackTensors, feats: list[torch.Tensor], stride: int) -> PlaneSweep:
+        images = [F.avg_pool2d(x, stride) if stride > 1 else x for x in stack.images]
+        masks = [F.avg_pool2d(x, stride) if stride > 1 else x for x in stack.masks]
+        sources = []
+        for v, field in enumerate(stack.fields, 1):
+            maps = torch.cat([feats[v].float(), images[v], masks[v]], 1)
+            h, w = stack.images[v].shape[-2:]
+            sources.append(SourceMaps(maps, at_stride(field, stride), (h, w)))
+        return PlaneSweep(feats[0], images[0], sources, self.options.zncc_window)
+
+    def _planes(self, stack: StackTensors, stages: list[StageHeights], rdm: torch.Tensor | None, i: int) -> HeightPlanes:
+        """The hypotheses of stage i, per pixel after the first stage."""
+        options, n = self.options, self.options.hypotheses[i]
+        low, high = (stack.z_range[:, k].view(-1, 1, 1, 1) for k in (0, 1))
+        if i == 0:
+            return HeightPlanes(low, (high - low) / (n - 1), n)
+        distance = options.interval_ratio[i] * stack.interval.view(-1, 1, 1, 1)
+        if not stages:
+            return _planes_around_prior(stack, distance, STRIDES[i], n, options.prior_cells)
+        last = stages[-1]
+        z, half = upsampled(last.z.detach()), distance * (n - 1) / 2
+        if options.regularizer == "ucs":  # never narrower than half a GSD a side, so that the search stays alive
+            half = torch.maximum(options.lamb * upsampled(last.sigma.detach()), 0.5 * stack.interval.view(-1, 1, 1, 1))
+        if self.rdm_guides is not None and rdm is not None:
+            guide = F.avg_pool2d(rdm[:, :1], STRIDES[i]) if STRIDES[i] > 1 else rdm[:, :1]
+            z = self.rdm_guides[i - 1](z, upsampled(last.confidence.detach()), guide)
+        z = torch.minimum(torch.maximum(z, low), high)
+        return HeightPlanes(z - half, 2 * half / (n - 1) + torch.zeros_like(z), n)
+
+
+def _planes_around_prior(
+    stack: StackTensors, distance_b111: torch.Tensor, stride: int, n: int, cells: int
+) -> HeightPlanes:
+    """Planes from the lowest to the highest prior height in cells x cells cells and a margin; the whole range without any."""
+    assert stack.prior is not None
+    known = torch.isfinite(stack.prior)
+    low, high = (stack.z_range[:, k].view(-1, 1, 1, 1) for k in (0, 1))
+
+    def largest(x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(x, stride) if stride > 1 else x
+        return F.max_pool2d(x, cells, 1, cells // 2)
+
+    far = 1e9  # stands for "no prior": finite, so that pooling and export know no special values
+    top = largest(torch.where(known, stack.prior, torch.full_like(stack.prior, -far)))
+    bottom = -largest(torch.where(known, -stack.prior, torch.full_like(stack.prior, -far)))
+    some = top > -far / 2
+    top, bottom = torch.where(some, top, high.expand_as(top)), torch.where(some, bottom, low.expand_as(bottom))
+    middle = (top + bottom) / 2
+    half = torch.maximum((top - bottom) / 2 + _PRIOR_MARGIN * stack.interval.view(-1, 1, 1, 1), distance_b111 * (n - 1) / 2)
+    return HeightPlanes(middle - half, 2 * half / (n - 1), n)
+
+
+class Polish(nn.Module):
+    """Each height becomes a convex combination of 25 heights nearby, weighted by a small network that sees the image.
+
+    Sharpens edges that the search has blurred, and can invent no height (after Park et al., NLSPN, ECCV 2020, one
+    step). Starts as the identity, nearly.
+    """
+
+    offsets = (-4, -1, 0, 1, 4)
+
+    def __init__(self, c_in: int, width: int = 16) -> None:
+        super().__init__()
+        n = len(self.offsets) ** 2
+        self.weigh = nn.Sequential(conv_block(c_in + 3, width), conv_block(width, width), nn.Conv2d(width, n, 3, padding=1))
+        last = self.weigh[2]
+        assert isinstance(last, nn.Conv2d)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        nn.init.constant_(last.bias[n // 2 : n // 2 + 1], 6.0)
+
+    def forward(self, last: StageHeights, feats_bchw: torch.Tensor) -> StageHeights:
+        z, reach = last.z.detach(), max(self.offsets)
+        h, w = z.shape[-2:]
+        local = F.avg_pool2d(z, 2 * reach + 1, 1, reach, count_include_pad=False)
+        relief = ((z - local) / (10 * last.step.detach())).clamp(-3, 3)
+        sure = torch.cat([relief, last.confidence.detach(), (last.sigma / last.step).detach()], 1)
+        weights = torch.softmax(self.weigh(torch.cat([feats_bchw, sure], 1)).float(), 1)
+        padded = F.pad(last.z, (reach,) * 4, mode="replicate")
+        shifts = [(r, c) for r in self.offsets for c in self.offsets]
+        polished = torch.zeros_like(z)
+        for k, (r, c) in enumerate(shifts):
+            polished = polished + weights[:, k : k + 1] * padded[:, :, reach + r : reach + r + h, reach + c : reach + c + w]
+        return StageHeights(polished, last.sigma, last.confidence, last.step, last.stride)

@@ -47,6 +47,13 @@ def _monomials_dlat(lo: float, la: float, h: float, m: F64) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _monomials_dh(lo: float, la: float, h: float, m: F64) -> None:
+    m[:] = 0.0
+    m[3], m[5], m[6], m[9], m[10] = 1.0, lo, la, 2 * h, la * lo
+    m[13], m[16], m[17], m[18], m[19] = 2 * lo * h, 2 * la * h, lo * lo, la * la, 3 * h * h
+
+
+@njit(cache=True, nogil=True)
 def _project(poly: F64, off: F64, scale: F64, lon: F64, lat: F64, h: F64, col: F64, row: F64) -> None:
     m = np.empty(20)
     for i in range(lon.size):
@@ -54,6 +61,25 @@ def _project(poly: F64, off: F64, scale: F64, lon: F64, lat: F64, h: F64, col: F
         _monomials(dlon / scale[2], (lat[i] - off[3]) / scale[3], (h[i] - off[4]) / scale[4], m)
         col[i] = np.dot(poly[0], m) / np.dot(poly[1], m) * scale[0] + off[0]
         row[i] = np.dot(poly[2], m) / np.dot(poly[3], m) * scale[1] + off[1]
+
+
+@njit(cache=True, nogil=True)
+def _jacobian(poly: F64, off: F64, scale: F64, lon: F64, lat: F64, h: F64, jac: F64) -> None:
+    """Quotient rule on both ratios: d(col, row) / d(lon, lat, h) into jac (n, 2, 3)."""
+    m, slopes = np.empty(20), np.empty((3, 20))
+    for i in range(lon.size):
+        x = ((lon[i] - off[2] + 180.0) % 360.0 - 180.0) / scale[2]
+        y, z = (lat[i] - off[3]) / scale[3], (h[i] - off[4]) / scale[4]
+        _monomials(x, y, z, m)
+        _monomials_dlon(x, y, z, slopes[0])
+        _monomials_dlat(x, y, z, slopes[1])
+        _monomials_dh(x, y, z, slopes[2])
+        for k in range(2):
+            den = np.dot(poly[2 * k + 1], m)
+            value = np.dot(poly[2 * k], m) / den
+            for g in range(3):
+                slope = (np.dot(poly[2 * k], slopes[g]) - value * np.dot(poly[2 * k + 1], slopes[g])) / den
+                jac[i, k, g] = slope * scale[k] / scale[2 + g]
 
 
 @njit(cache=True, nogil=True)
@@ -118,6 +144,13 @@ class RPC:
 
     def localise(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
         return self._apply(_localise, col, row, h)
+
+    def jacobian(self, lon: Any, lat: Any, h: Any) -> F64:
+        """d(col, row) / d(lon, lat, h) at n ground points, (n, 2, 3), in px per degree, per degree and per metre."""
+        flat = [np.ascontiguousarray(a).ravel() for a in np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (lon, lat, h)))]
+        jac = np.empty((flat[0].size, 2, 3))
+        _jacobian(self.poly, self.offsets, self.scales, *flat, jac)
+        return jac
 
     def _apply(self, kernel: Any, *args: Any) -> tuple[F64, F64]:
         a, b, c = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in args))

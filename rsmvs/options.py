@@ -94,7 +94,8 @@ class SgmOptions:
     margin: int = opt(4, "planes searched beyond the coarser level's heights", low=1, high=64)
     neighbourhood: int = opt(5, "coarser pixels around a pixel whose heights are searched", unit="px", low=1, high=31)
     ceiling: float = opt(48.0, "census distance past which a source counts as hidden", unit="bits", low=1, high=48)
-    pairs: float = opt(0.5, "weight of a pair of sources, against one of reference and source", low=0, high=10)
+    zr: int = opt(2, "zr")
+    mix: float = opt(0.5, "mix", low=0, high=10)
     p1: int = opt(8, "penalty of a step of one plane", low=0, high=200)
     p2: int = opt(64, "penalty of a larger step where the image has no edge", low=1, high=255)
     contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient, that halves p2", low=0.01, high=100)
@@ -109,7 +110,7 @@ class CascadeOptions:
     regularizer_widths: tuple[int, ...] = opt((8, 8, 8), "first width of the regulariser at strides 4, 2, 1", low=1, high=512)
     levels: int = opt(3, "halvings inside the regulariser", low=0, high=4)
     hypotheses: tuple[int, ...] = opt((64, 32, 8), "height planes at strides 4, 2, 1; multiples of 2 ** levels", low=2, high=1024)
-    interval_ratio: tuple[float, ...] = opt((4.0, 2.0, 1.0), "distance of planes after the first stage, in min_interval", low=0)
+    interval_ratio: tuple[float, ...] = opt((4.0, 2.0, 1.0), "distance of planes, past the first stage, in min_interval", low=0)
     min_interval: float = opt(0.0, "unit of interval_ratio; 0: the GSD of the reference", unit="m", low=0)
     lamb: float = opt(1.5, "ucs: half search range of the next stage in standard deviations", low=0.1, high=10)
     visibility: bool = opt(False, "weigh each source by its learned visibility instead of equally")
@@ -127,6 +128,28 @@ PRESETS = {
     "refine": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 8, 6), levels=2, hypotheses=(48, 16, 8),
                              zncc_window=5, polish=True),
 }
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    steps: int = opt(10000, "optimiser steps", low=1)
+    batch_size: int = opt(2, "samples per step and process", low=1, high=1024)
+    accumulate: int = opt(1, "batches whose gradients are summed into one step", low=1, high=1024)
+    lr: float = opt(1e-3, "learning rate", low=0)
+    lr_end: float = opt(1e-5, "learning rate at the last step, on a cosine; equal to lr: constant", low=0)
+    warmup: int = opt(0, "steps over which the learning rate rises from zero", low=0)
+    alpha: float = opt(0.9, "RMSprop: smoothing of the squared gradient", low=0, high=1)
+    clip_norm: float = opt(5.0, "largest gradient norm; 0: none", low=0)
+    dlossw: tuple[float, ...] = opt((0.5, 1.0, 2.0), "weights of the stages' losses", low=0)
+    ema: float = opt(0.0, "decay of the moving average of the weights that is kept in the end; 0: none", low=0, high=0.99999)
+    precision: str = opt("auto", "arithmetic of the convolutions; auto: bf16 on a GPU", choices=("auto", "fp32", "bf16"))
+    workers: int = opt(0, "processes that prepare samples", low=0, high=256)
+    threads: int = opt(0, "threads of a process; 0: the library's choice", low=0, high=256)
+    seed: int = opt(0, "of initial weights and sample order", low=0)
+    log_every: int = opt(10, "steps between rows of the log", low=1)
+    save_every: int = opt(200, "steps between checkpoints", low=1)
+    eval_every: int = opt(1000, "steps between evaluations of the fixed set", low=1)
+    tensorboard: bool = opt(False, "also write TensorBoard events (needs the package tensorboard)")
 
 
 @dataclass(frozen=True)
@@ -152,6 +175,8 @@ class FuseOptions:
 @dataclass(frozen=True)
 class ReferenceOptions:
     dsm: str | None = opt(None, "reference DSM to evaluate against", path=True)
+    classes: str | None = opt(None, "reference class map (LAS codes); figures are then told by class", path=True)
+    max_shift: float = opt(3.0, "largest horizontal shift searched between the DSM and the reference", unit="m", low=0, high=20)
     dem: str | None = opt(None, "coarse DEM that narrows the height search", path=True)
     dem_offset: float = opt(0.0, "added to the heights of the DEM to make them ellipsoidal: the geoid undulation of the area",
                             unit="m", low=-200, high=200)

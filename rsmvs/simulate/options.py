@@ -11,7 +11,7 @@ from rsmvs.options import opt, section
 @dataclass(frozen=True)
 class SceneOptions:
     extent: float = opt(256.0, "side of the square area of interest", unit="m", low=16, high=5000)
-    margin: float = opt(48.0, "modelled ground around it, so that oblique views end on ground", unit="m", low=0, high=1000)
+    margin: float = opt(72.0, "modelled ground around it, so that oblique views end on ground", unit="m", low=0, high=1000)
     step: float = opt(0.25, "spacing of the height field", unit="m", low=0.05, high=5)
     resolution: float = opt(0.5, "cell of the truth rasters; a multiple of the step", unit="m", low=0.05, high=10)
     relief: float = opt(6.0, "height differences of the terrain", unit="m", low=0, high=800)
@@ -24,7 +24,8 @@ class SceneOptions:
 class ViewOptions:
     gsd: float = opt(0.5, "ground sampling distance at the image centre", unit="m", low=0.1, high=10)
     incidence: float = opt(0.0, "angle from the vertical, on the ground", unit="deg", low=0, high=55)
-    azimuth: float = opt(0.0, "direction from the ground towards the satellite, clockwise from north", unit="deg", low=0, high=360)
+    azimuth: float = opt(0.0, "direction from the ground towards the satellite, clockwise from north", unit="deg",
+                         low=0, high=360)
     altitude: float = opt(600.0, "of the orbit", unit="km", low=150, high=1000)
     heading: float = opt(192.0, "direction of flight, clockwise from north; 192 = descending sun-synchronous", unit="deg",
                          low=0, high=360)
@@ -40,7 +41,7 @@ class ViewOptions:
 @dataclass(frozen=True)
 class SimulateOptions:
     seed: int = opt(0, "same seed, same bytes", low=0)
-    scene: SceneOptions = section(SceneOptions, "what is on the ground")
+    scene: SceneOptions = section(SceneOptions, "what is on the ground")  # noqa: RUF009 (a field)
     views: tuple[ViewOptions, ...] = opt((), "the acquisitions")
     tile_size: float = opt(128.0, "tile size of the configuration that is written", unit="m", low=16, high=20000)
 
@@ -55,6 +56,6 @@ def preset(name: str, seed: int = 0) -> SimulateOptions:
     if name == "demo":
         return SimulateOptions(seed=seed, views=views)
     if name == "tiny":
-        small = replace(SceneOptions(), extent=64.0, margin=32.0)
+        small = replace(SceneOptions(), extent=64.0, margin=40.0)
         return SimulateOptions(seed=seed, scene=small, views=views[:3], tile_size=32.0)
     raise ConfigError("preset", f"'{name}' is not known", "choose from demo, tiny")

@@ -91,7 +91,7 @@ def pushbroom(target: tuple[float, float, float], size: tuple[int, int], options
     axis = np.cross(position, flight)
     axis /= np.linalg.norm(axis)
     centre = ((size[0] - 1) / 2, (size[1] - 1) / 2)
-    unit = Pushbroom(position, axis, sight, across, 1.0 / distance, 1.0 / orbit, centre)  # about one metre a pixel
+    unit = Pushbroom(position, axis, sight, across, 1.0 / float(distance), 1.0 / orbit, centre)  # about one metre a pixel
     c, r = centre[0] + np.array([-0.5, 0.5, 0, 0]), centre[1] + np.array([0, 0, -0.5, 0.5])
     x = ecef(*unit.localise(c, r, target[2]), target[2])
     step_col, step_row = np.linalg.norm(x[1] - x[0]), np.linalg.norm(x[3] - x[2])
@@ -109,16 +109,18 @@ def vendor_rpc(camera: Pushbroom, size: tuple[int, int], height_range: tuple[flo
     """RPC over an image of `size` (width, height) and heights (m), and its largest residual in pixels, measured on
     points between the fitted ones as well."""
 
-    def volume(nx: int, ny: int, nz: int) -> tuple[F64, ...]:
+    def volume(nx: int, ny: int, nz: int) -> tuple[F64, F64, F64, F64, F64]:
         col, row, h = (
             a.ravel()
             for a in np.meshgrid(
                 np.linspace(-0.5, size[0] - 0.5, nx), np.linspace(-0.5, size[1] - 0.5, ny), np.linspace(*height_range, nz)
             )
         )
-        return (*camera.localise(col, row, h), h, col, row)
+        lon, lat = camera.localise(col, row, h)
+        return lon, lat, h, col, row
 
-    rpc, worst = fit_rpc(*volume(9, 9, 5))
+    lon, lat, h, col, row = volume(9, 9, 5)
+    rpc, worst = fit_rpc(lon, lat, h, col, row)
     lon, lat, h, col, row = volume(8, 8, 4)
     u, v = rpc.project(lon, lat, h)
     worst = max(worst, float(np.hypot(u - col, v - row).max()))

@@ -1,0 +1,215 @@
+"""Where lines of sight meet the height field, and how bright it is there. Positions in cells of the field's nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numba import njit
+
+from rsmvs.simulate.canvas import BUILDING
+from rsmvs.types import F32, F64
+
+BLOCK = 8  # cells: the side of the blocks whose highest point lets a ray pass at once
+_WALL = 1.5  # gradient above which a face is a wall
+_TOLERANCE = 0.002  # m of height at the hit
+
+
+def block_maxima(surface: F32) -> F32:
+    """Highest node of each block of BLOCK x BLOCK cells, its far border included."""
+    h, w = surface.shape
+    ny, nx = -(-h // BLOCK), -(-w // BLOCK)
+    padded = np.pad(surface, ((0, ny * BLOCK + 1 - h), (0, nx * BLOCK + 1 - w)), mode="edge")
+    grown = cv2.dilate(padded, np.ones((2, 2), np.uint8), anchor=(0, 0))[:-1, :-1]
+    return np.ascontiguousarray(grown.reshape(ny, BLOCK, nx, BLOCK).max(axis=(1, 3)))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def bilinear(field: F32, x: float, y: float) -> float:
+    """Value at (x, y); clamped to the border."""
+    h, w = field.shape
+    x, y = min(max(x, 0.0), w - 1.001), min(max(y, 0.0), h - 1.001)
+    j, i = int(x), int(y)
+    a, b = x - j, y - i
+    return (1 - b) * ((1 - a) * field[i, j] + a * field[i, j + 1]) + b * ((1 - a) * field[i + 1, j] + a * field[i + 1, j + 1])
+
+
+@njit(cache=True, nogil=True)
+def first_hit(
+    surface: F32, maxima: F32, x0: float, y0: float, z0: float, x1: float, y1: float, z1: float, t: float
+) -> float:
+    """Parameter in [t, 1] where the segment from (x0, y0, z0) down to (x1, y1, z1) first meets the surface."""
+    dx, dy, dz = x1 - x0, y1 - y0, z1 - z0
+    step = 0.5 / max(abs(dx), abs(dy), 0.5)
+    above = t
+    while t < 1.0:
+        x, y = x0 + t * dx, y0 + t * dy
+        bj = min(max(int(x) // BLOCK, 0), maxima.shape[1] - 1)
+        bi = min(max(int(y) // BLOCK, 0), maxima.shape[0] - 1)
+        leave = 1.0
+        if dx != 0.0:
+            leave = min(leave, ((bj + (1 if dx > 0 else 0)) * BLOCK - x0) / dx)
+        if dy != 0.0:
+            leave = min(leave, ((bi + (1 if dy > 0 else 0)) * BLOCK - y0) / dy)
+        if leave <= t:
+            leave = t + step  # outside of the field, or on a block's border
+        enter = (maxima[bi, bj] - z0) / dz
+        if enter >= leave:  # over the whole block
+            above, t = leave, leave + 1e-9
+            continue
+        t = max(t, enter)
+        while t < leave:
+            if z0 + t * dz <= bilinear(surface, x0 + t * dx, y0 + t * dy):
+                return _refine(surface, x0, y0, z0, dx, dy, dz, above, t)
+            above, t = t, t + step
+        t = leave
+        if z0 + t * dz <= bilinear(surface, x0 + t * dx, y0 + t * dy):
+            return _refine(surface, x0, y0, z0, dx, dy, dz, above, t)
+        above, t = t, t + 1e-9
+    return 1.0
+
+
+@njit(cache=True, nogil=True)
+def _refine(
+    surface: F32, x0: float, y0: float, z0: float, dx: float, dy: float, dz: float, above: float, below: float
+) -> float:
+    """Bisection between a point above the surface and one below it."""
+    for _ in range(30):
+        mid = (above + below) / 2
+        if (below - above) * abs(dz) < _TOLERANCE:
+            return mid
+        if z0 + mid * dz <= bilinear(surface, x0 + mid * dx, y0 + mid * dy):
+            below = mid
+        else:
+            above = mid
+    return (above + below) / 2
+
+
+@njit(cache=True, nogil=True)
+def ray_ends(ends: F64, step: float, col: float, row: float) -> tuple[float, float, float, float]:
+    """(x, y) at the highest and at the lowest height of the ray of a pixel, from a lattice (ny, nx, 4) every `step` px."""
+    x, y = col / step, row / step
+    j, i = min(max(int(x), 0), ends.shape[1] - 2), min(max(int(y), 0), ends.shape[0] - 2)
+    a, b = x - j, y - i
+    e = (1 - b) * ((1 - a) * ends[i, j] + a * ends[i, j + 1]) + b * ((1 - a) * ends[i + 1, j] + a * ends[i + 1, j + 1])
+    return e[0], e[1], e[2], e[3]
+
+
+@njit(cache=True, nogil=True)
+def shadow_heights(surface: F32, dx: float, dy: float, drop: float) -> F32:
+    """Height below which a point lies in the shadow of others.
+
+    (dx, dy): unit vector towards the sun in cells; drop: metres that a sunbeam falls a cell. One sweep away from the sun,
+    line by line: the shadow at a node is what its neighbour line casts, interpolated, minus the beam's fall.
+    """
+    h, w = surface.shape
+    shadow = np.full((h, w), np.float32(-1e9))
+    rows = abs(dy) >= abs(dx)
+    n, m = (h, w) if rows else (w, h)
+    main, side = (dy, dx) if rows else (dx, dy)
+    shift, fall = side / abs(main), drop / abs(main)
+    for k in range(1, n):
+        a = k if main < 0 else n - 1 - k  # the sun stands on the side of the lines done before
+        before = a - 1 if main < 0 else a + 1
+        for b in range(m):
+            s = min(max(b + shift, 0.0), m - 1.001)
+            j = int(s)
+            f = s - j
+            if rows:
+                p = max(shadow[before, j], surface[before, j])
+                q = max(shadow[before, j + 1], surface[before, j + 1])
+                shadow[a, b] = (1 - f) * p + f * q - fall
+            else:
+                p = max(shadow[j, before], surface[j, before])
+                q = max(shadow[j + 1, before], surface[j + 1, before])
+                shadow[b, a] = (1 - f) * p + f * q - fall
+    return shadow
+
+
+@njit(cache=True, nogil=True)
+def cast_heights(
+    layers: Any, maxima: F32, ends: F64, step: float, heights: tuple[float, float], out: F32, classes: Any
+) -> None:
+    """Height (m; NaN outside the field) and class of the surface at each pixel centre; classes -1 outside."""
+    surface, labels = layers
+    high, low = heights
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            x0, y0, x1, y1 = ray_ends(ends, step, c, r)
+            t = first_hit(surface, maxima, x0, y0, high, x1, y1, low, 0.0)
+            x, y = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
+            out[r, c], classes[r, c] = np.nan, -1
+            if 0 <= x <= surface.shape[1] - 1 and 0 <= y <= surface.shape[0] - 1:
+                out[r, c] = high + t * (low - high)
+                i, j, _ = owner(surface, x, y)
+                classes[r, c] = labels[i, j]
+
+
+@njit(cache=True, nogil=True)
+def owner(surface: F32, x: float, y: float) -> tuple[int, int, bool]:
+    """The node that a point belongs to: the nearest one, or on a wall the one on top; and whether it is a wall."""
+    j, i = min(int(x), surface.shape[1] - 2), min(int(y), surface.shape[0] - 2)
+    bi, bj, low, high = i, j, surface[i, j], surface[i, j]
+    for k in range(1, 4):
+        z = surface[i + k // 2, j + k % 2]
+        if z > high:
+            bi, bj, high = i + k // 2, j + k % 2, z
+        low = min(low, z)
+    if high - low > _WALL:
+        return bi, bj, True
+    return min(int(y + 0.5), surface.shape[0] - 1), min(int(x + 0.5), surface.shape[1] - 1), False
+
+
+@njit(cache=True, nogil=True)
+def shade(
+    layers: Any, maxima: F32, ends: F64, step: float, heights: tuple[float, float], cell: float,
+    top: F32, side: F32, sun: Any, sky: F32, beam: F32, samples: int, out: F32,
+) -> None:
+    """Radiance (c, h, w), the mean of samples x samples lines of sight over each pixel's square.
+
+    layers: surface, classes, material, albedo, shadow heights, openness to the sky (0 to 1). top, side: (material, c)
+    reflectance; sun: unit vector (x in cells east, y in cells south, up); sky, beam: (c,) irradiance.
+    """
+    surface, labels, material, albedo, shadow, openness = layers
+    high, low = heights
+    for r in range(out.shape[1]):
+        for c in range(out.shape[2]):
+            for n in range(samples * samples):
+                dc, dr = (n % samples + 0.5) / samples - 0.5, (n // samples + 0.5) / samples - 0.5
+                x0, y0, x1, y1 = ray_ends(ends, step, c + dc, r + dr)
+                t = first_hit(surface, maxima, x0, y0, high, x1, y1, low, 0.0)
+                x = min(max(x0 + t * (x1 - x0), 0.0), surface.shape[1] - 1.001)
+                y = min(max(y0 + t * (y1 - y0), 0.0), surface.shape[0] - 1.001)
+                z = high + t * (low - high)
+                i, j, wall = owner(surface, x, y)
+                gx, gy = gradient(surface, x, y, cell)
+                cosine = max((sun[2] - gx * sun[0] - gy * sun[1]) / np.sqrt(1 + gx * gx + gy * gy), 0.0)
+                lit = min(max((z - bilinear(shadow, x, y)) / 0.5 + 0.6, 0.0), 1.0)
+                glow = bilinear(openness, x, y)
+                if wall and labels[i, j] == BUILDING:
+                    tone = facade(surface[i, j] - z, (x if abs(gy) > abs(gx) else y) * cell)
+                    for k in range(out.shape[0]):
+                        out[k, r, c] += tone * side[material[i, j], k] * (beam[k] * cosine * lit + 0.6 * sky[k] * glow)
+                else:
+                    tone = bilinear(albedo, x, y)
+                    for k in range(out.shape[0]):
+                        out[k, r, c] += tone * top[material[i, j], k] * (beam[k] * cosine * lit + sky[k] * glow)
+            out[:, r, c] /= samples * samples
+
+
+@njit(cache=True, nogil=True, inline="always")
+def gradient(surface: F32, x: float, y: float, cell: float) -> tuple[float, float]:
+    """(dz/dx, dz/dy) of the bilinear surface, metres a metre."""
+    j, i = int(x), int(y)
+    a, b = x - j, y - i
+    gx = (1 - b) * (surface[i, j + 1] - surface[i, j]) + b * (surface[i + 1, j + 1] - surface[i + 1, j])
+    gy = (1 - a) * (surface[i + 1, j] - surface[i, j]) + a * (surface[i + 1, j + 1] - surface[i, j + 1])
+    return gx / cell, gy / cell
+
+
+@njit(cache=True, nogil=True, inline="always")
+def facade(below_eave: float, along: float) -> float:
+    """Brightness of a wall: rows of dark windows, one a storey (2.8 m)."""
+    storey, bay = (below_eave / 2.8) % 1.0, (along / 2.4) % 1.0
+    return 0.45 if 0.25 < storey < 0.75 and 0.25 < bay < 0.75 else 1.0

@@ -91,12 +91,11 @@ class SgmOptions:
     levels: int = opt(4, "levels of the image pyramid; each halves the resolution", low=1, high=8)
     step_px: float = opt(0.5, "height planes lie at most this far apart in the source view that moves most",
                          unit="px", low=0.05, high=4)
-    margin: int = opt(4, "planes searched beyond the coarser level's heights", low=1, high=64)
+    margin: int = opt(6, "planes searched beyond the coarser level's heights", low=1, high=64)
     neighbourhood: int = opt(5, "coarser pixels around a pixel whose heights are searched", unit="px", low=1, high=31)
-    ceiling: float = opt(48.0, "census distance past which a source counts as hidden", unit="bits", low=1, high=48)
-    zr: int = opt(2, "zr")
-    mix: float = opt(0.5, "mix", low=0, high=10)
-    p1: int = opt(8, "penalty of a step of one plane", low=0, high=200)
+    ceiling: int = opt(7, "census distance, of 24, at which a source's vote is cut: it may not see the point",
+                       unit="bits", low=1, high=24)
+    p1: int = opt(16, "penalty of a step of one plane; a bit of census distance costs 8", low=0, high=200)
     p2: int = opt(64, "penalty of a larger step where the image has no edge", low=1, high=255)
     contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient, that halves p2", low=0.01, high=100)
 
@@ -173,6 +172,12 @@ class FuseOptions:
 
 
 @dataclass(frozen=True)
+class ProductOptions:
+    vertical: str = opt("ellipsoid", "what the heights of the products count from", choices=("ellipsoid", "egm96", "egm2008"))
+    geoid: str | None = opt(None, "geoid grid (GTX or PROJ's GeoTIFF); found in PROJ's data folders when absent", path=True)
+
+
+@dataclass(frozen=True)
 class ReferenceOptions:
     dsm: str | None = opt(None, "reference DSM to evaluate against", path=True)
     classes: str | None = opt(None, "reference class map (LAS codes); figures are then told by class", path=True)
@@ -198,5 +203,6 @@ class Config:
     heights: HeightsOptions = section(HeightsOptions, "matching")
     filter: FilterOptions = section(FilterOptions, "geometric consistency")
     fuse: FuseOptions = section(FuseOptions, "fusion to the DSM")
+    products: ProductOptions = section(ProductOptions, "products of the scene")
     reference: ReferenceOptions = section(ReferenceOptions, "what is already known of the area")
     ledger: LedgerOptions = section(LedgerOptions, "what counts as a failed run")

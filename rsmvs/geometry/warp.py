@@ -85,6 +85,12 @@ class WarpField:
         lattice += [(u0 - half) / factor, (v0 - half) / factor]
         return WarpField(self.coefs / factor, np.array(lattice), self.max_error / factor)
 
+    def magnified(self, factor: float) -> WarpField:
+        """The same field into a target image resampled to `factor` times its resolution, its corners kept."""
+        lattice = self.lattice.copy()
+        lattice[5:] = lattice[5:] * factor + (factor - 1) / 2
+        return WarpField(self.coefs * factor, lattice, self.max_error * factor)
+
     def slope(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
         """(du/dh, dv/dh) per metre, by a central difference of one metre."""
         u1, v1 = self(col, row, np.asarray(h, np.float64) + 0.5)

@@ -8,7 +8,9 @@ pixel (Rothermel et al. 2012, tSGM), refined below the plane distance.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import cv2
 import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 
@@ -18,7 +20,6 @@ from rsmvs.options import SgmOptions
 from rsmvs.types import F32
 
 _PATHS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
-_MISSING = 200  # cost of a plane that no source sees: above every matching cost
 
 
 def match(stack: ViewStack, options: SgmOptions) -> Heights:
@@ -44,10 +45,16 @@ def plane_interval(stack: ViewStack, step_px: float) -> float:
     return 2.0 ** (math.floor(2 * math.log2(step_px / fastest)) / 2)
 
 
+def _sharpened(source: Source) -> Source:
+    """The source at twice its resolution by cubic interpolation: bilinear reads of it nearly equal cubic reads."""
+    image = cv2.resize(source.image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    return Source(image, source.field.magnified(2))
+
+
 def at_scale(stack: ViewStack, factor: int) -> ViewStack:
-    """The stack with all images averaged over factor x factor pixels."""
+    """The stack with all images averaged over factor x factor pixels; at factor 1 with sharpened sources."""
     if factor == 1:
-        return stack
+        return replace(stack, sources=tuple(_sharpened(s) for s in stack.sources))
     sources = tuple(Source(_averaged(s.image, factor), s.field.at_scale(factor)) for s in stack.sources)
     return ViewStack(_averaged(stack.image, factor), sources, stack.height_range, stack.gsd * factor)
 
@@ -92,7 +99,7 @@ def _match_level(stack: ViewStack, first: np.ndarray, last: np.ndarray, interval
     for dr, dc in _PATHS:
         kernels.aggregate(cost, start, first, image, dr, dc, options.p1, options.p2, contrast, total)
     height, margin, matched = (np.empty(stack.image.shape, np.float32) for _ in range(3))
-    kernels.winners(total, cost, start, first, interval, _MISSING, height, margin, matched)
+    kernels.winners(total, cost, start, first, interval, height, margin, matched)
     height = kernels.median3(height)
     confidence = np.where(np.isfinite(height), margin, 0).astype(np.float32)
     sigma = np.where(np.isfinite(height), np.float32(interval), np.nan).astype(np.float32)
@@ -109,12 +116,11 @@ def _cost_volume(
 ) -> np.ndarray:
     """Ragged matching costs, uint8, filled block by block so that memory stays bounded."""
     h, w = stack.image.shape
-    cost = np.full(int(start[-1]), _MISSING, np.uint8)
+    cost = np.full(int(start[-1]), kernels.MISSING, np.uint8)
     bh, bw, rim = kernels.BLOCK_H, kernels.BLOCK_W, kernels.RADIUS
     padded = np.full((-(-h // bh) * bh + 2 * rim, -(-w // bw) * bw + 2 * rim), np.nan, np.float32)
     padded[rim : rim + h, rim : rim + w] = stack.image
     code = np.empty((bh, bw), np.uint64)
-    best = max(1, math.ceil(len(stack.sources) * options.best_share))
     for r in range(0, h, bh):
         for c in range(0, w, bw):
             lo, hi = first[r : r + bh, c : c + bw], last[r : r + bh, c : c + bw]
@@ -126,6 +132,6 @@ def _cost_volume(
             planes = interval * np.arange(k0, k1 + 1, dtype=np.float64)
             distances = np.empty((len(stack.sources), len(planes), bh, bw), np.uint8)
             for s, (image, field) in enumerate(stack.sources):
-                kernels.block_hamming(image, field.coefs, field.lattice, code, r, c, planes, distances[s])
-            kernels.combine_block(distances, k0, r, c, start, first, best, _MISSING, cost)
+                kernels.block_distances(image, field.coefs, field.lattice, code, r, c, planes, distances[s])
+            kernels.combine_block(distances, k0, r, c, start, first, options.ceiling, cost)
     return cost

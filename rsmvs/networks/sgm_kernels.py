@@ -12,10 +12,11 @@ from numba import njit
 from rsmvs.geometry.warp import field_at
 from rsmvs.types import F32, F64
 
-RADIUS = 3  # of the census window: 7 x 7
+RADIUS = 2  # of the census window: 5 x 5, 24 bits
 BLOCK_H, BLOCK_W = 32, 64
-COST_MAX = 255
-_BITS = (2 * RADIUS + 1) ** 2 - 1
+BIT = 8  # cost of one bit of census distance
+HIDDEN = 255  # distance of a source without data
+MISSING = 200  # cost of a plane that no source sees: above every matching cost, 24 * BIT
 
 
 @njit(cache=True, nogil=True)
@@ -71,10 +72,10 @@ def warp_block(image: F32, coefs: F64, lattice: F64, row0: int, col0: int, heigh
 
 
 @njit(cache=True, nogil=True)
-def block_hamming(
+def block_distances(
     image: F32, coefs: F64, lattice: F64, reference: np.ndarray, row0: int, col0: int, planes: F64, out: np.ndarray
 ) -> None:
-    """Census distances of one source for one block, `out` (planes, h, w) uint8; COST_MAX where the source has no data.
+    """Census distances (bits) of one source for one block, `out` (planes, h, w) uint8; HIDDEN where it has no data.
 
     reference: census of the reference block (h, w); the block's first pixel is (row0, col0) of the reference window.
     """
@@ -89,43 +90,32 @@ def block_hamming(
                 out[k, r, c] = np.uint8(popcount(code[r, c] ^ reference[r, c]))
             for c in range(w):
                 if np.isnan(warped[r + RADIUS, c + RADIUS]):
-                    out[k, r, c] = COST_MAX
+                    out[k, r, c] = HIDDEN
 
 
 @njit(cache=True, nogil=True)
 def combine_block(
-    distances: np.ndarray, first_plane: int, row0: int, col0: int, start: np.ndarray, first: np.ndarray, best: int,
-    missing: int, cost: np.ndarray,
+    distances: np.ndarray, first_plane: int, row0: int, col0: int, start: np.ndarray, first: np.ndarray, ceiling: int,
+    cost: np.ndarray,
 ) -> None:
-    """Robust mean over sources into the ragged volume: of the `best` smallest distances, so that views to which the
-    point is hidden do not vote. distances: (sources, planes, h, w); scaled to 0 ... 192."""
+    """Mean over the sources that see the plane, each cut at `ceiling` bits, into the ragged volume.
+
+    The cut is what makes it robust: a view to which the point is hidden adds a constant. distances: (sources, planes,
+    h, w) bits. Costs are in units of 1 / BIT bits; MISSING where no source has data.
+    """
     ns, _, h, w = distances.shape
-    values = np.empty(ns, np.int64)
     for r in range(min(h, first.shape[0] - row0)):
         for c in range(min(w, first.shape[1] - col0)):
             p = (row0 + r) * first.shape[1] + col0 + c
-            n = start[p + 1] - start[p]
-            for i in range(n):
+            for i in range(start[p + 1] - start[p]):
                 k = first[row0 + r, col0 + c] + i - first_plane
-                m = 0
+                total, seen = 0, 0
                 for s in range(ns):
-                    x = np.int64(distances[s, k, r, c])
-                    if x == COST_MAX:
-                        continue
-                    j = m
-                    while j > 0 and values[j - 1] > x:
-                        values[j] = values[j - 1]
-                        j -= 1
-                    values[j] = x
-                    m += 1
-                if m == 0:
-                    cost[start[p] + i] = missing
-                else:
-                    use = min(m, best)
-                    total = 0
-                    for j in range(use):
-                        total += values[j]
-                    cost[start[p] + i] = np.uint8(4 * total // use)
+                    bits = np.int64(distances[s, k, r, c])
+                    if bits != HIDDEN:
+                        total += min(bits, ceiling)
+                        seen += 1
+                cost[start[p] + i] = MISSING if seen == 0 else np.uint8((BIT * total + seen // 2) // seen)
 
 
 @njit(cache=True, nogil=True)
@@ -190,8 +180,8 @@ def aggregate(
 
 @njit(cache=True, nogil=True)
 def winners(
-    total: np.ndarray, cost: np.ndarray, start: np.ndarray, first: np.ndarray, interval: float, missing: int,
-    height: F32, margin: F32, matched: F32,
+    total: np.ndarray, cost: np.ndarray, start: np.ndarray, first: np.ndarray, interval: float, height: F32, margin: F32,
+    matched: F32,
 ) -> None:
     """Per pixel: height of the least total cost with a parabola between planes, the relative margin to the best cost
     two and more planes away, and the matching cost itself. Pixels without planes or without any source stay NaN."""
@@ -207,7 +197,7 @@ def winners(
             for i in range(1, n):
                 if total[s + i] < total[s + best]:
                     best = i
-            if cost[s + best] == missing:
+            if cost[s + best] == MISSING:
                 continue
             rival = 1 << 30
             for i in range(n):

@@ -15,6 +15,7 @@ rule mosaic_scene:
         mem_mb=1000,
     params:
         revision=1,
+        options=as_dict(CONFIG.products),
         area=area("crs", "aoi", "aoi_file", "resolution", "tile_size"),
     script:
         "../workflow_scripts/mosaic_scene.py"
@@ -23,7 +24,7 @@ rule mosaic_scene:
 rule evaluate:
     input:
         dsm="products/dsm.tif",
-        reference=local_files(CONFIG.reference.dsm),
+        reference=local_files(CONFIG.reference.dsm, CONFIG.reference.classes),
     output:
         metrics="products/metrics.json",
     log:

@@ -9,6 +9,7 @@ rule index_views:
         views="views.json",
     log:
         "logs/index_views.log",
+    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:
@@ -28,6 +29,7 @@ rule match_views:
         matches="matches/{view}.npz",
     log:
         "logs/match_views/{view}.log",
+    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:
@@ -47,6 +49,7 @@ rule adjust_views:
         views="adjusted/views.json",
     log:
         "logs/adjust_views.log",
+    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:
@@ -68,6 +71,7 @@ rule select_views:
         tiles=expand("tiles/{tile}/plan.json", tile=TILES),
     log:
         "logs/select_views.log",
+    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:

@@ -30,9 +30,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_text(path: str | Path, text: str) -> None:
     with atomic(path) as part:
-        part.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        part.write_text(text)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:

@@ -1,0 +1,119 @@
+"""`rsmvs run`: a configuration from images to products, by Snakemake in its own process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+PRODUCTS = {
+    "dsm.tif": "surface heights (COG)",
+    "n_views.tif": "views that agree on each height (COG)",
+    "confidence.tif": "confidence of each height (COG)",
+    "ortho.tif": "orthoimage (COG)",
+    "points.laz": "point cloud (LAS 1.4)",
+    "ledger.json": "how each tile ended",
+    "metrics.json": "comparison with the reference",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "rsmvs run CONFIG [--cores N] [--profile NAME] [--target NAME] [-n] [-- snakemake arguments]"
+    parser.add_argument("config", help="configuration (YAML); 'rsmvs init' writes one")
+    parser.add_argument("--cores", default="all", help="jobs at a time on this machine (all)")
+    parser.add_argument("--profile", help="folder under profiles/, or any Snakemake profile, for a cluster")
+    parser.add_argument("--target", default="all", help="adjust, plan, heights, products, all, or a file of the run")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only tell what would be done")
+    parser.add_argument("snakemake", nargs="*", help="arguments for Snakemake, after --")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when all products are there and no more tiles failed than the configuration allows."""
+    from rsmvs.cli.workflow import Workflow, held
+    from rsmvs.config import load_config
+
+    config = load_config(args.config)
+    check(config)
+    folder = Path(config.output)
+    with held(folder):
+        workflow = Workflow(Path(args.config).resolve(), folder, args.cores, args.profile, args.snakemake)
+        workflow.unlock()
+        if args.dry_run:
+            return workflow.dry_run([args.target, *retried(config)])
+        # Two passes: a tile whose plan is the same as before is left alone only when the plan is not made in its pass.
+        passes = ["adjust"] if args.target == "adjust" else list(dict.fromkeys(["plan", args.target]))
+        for name in passes:
+            if workflow.run(name, [name, *(retried(config) if name not in ("adjust", "plan") else [])]):
+                return 1
+    return report(folder, config) if args.target == "all" else 0
+
+
+def check(config: Any) -> None:
+    """What can be told without opening an image: that all files are there, and the area holds tiles."""
+    from rsmvs.config import tiles, view_ids
+    from rsmvs.errors import ConfigError, ImageError
+
+    view_ids(config)
+    tiles(config)
+    reference = config.reference
+    for key, path in (("reference.dsm", reference.dsm), ("reference.dem", reference.dem)):
+        if path and not _reachable(path):
+            raise ConfigError(path, "does not exist", f"check {key} in the configuration")
+    for image in config.images:
+        if not _reachable(image.path):
+            raise ImageError(image.path, "does not exist", "check the path in the configuration")
+
+
+def _reachable(path: str) -> bool:
+    return path.startswith("/vsi") or "://" in path or Path(path).is_file()
+
+
+def retried(config: Any) -> list[str]:
+    """Snakemake arguments that make tiles which failed last time run again."""
+    from rsmvs.config import tiles
+    from rsmvs.io.manifests import read_json
+
+    folder, failed = Path(config.output), []
+    for tile in tiles(config):
+        ledger = folder / "tiles" / tile.name / "ledger.json"
+        if ledger.is_file() and read_json(ledger).get("status") == "failed":
+            failed.append(f"tiles/{tile.name}/heights/index.json")
+    return ["--forcerun", *failed] if failed else []
+
+
+def report(folder: Path, config: Any) -> int:
+    """Print the products and how the tiles ended, last."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rsmvs.stages.products import verdict
+
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for title, justify in (("product", "left"), ("size", "right"), ("what it is", "left")):
+        table.add_column(title, justify=justify, no_wrap=title != "what it is")  # type: ignore[arg-type]
+    for name, meaning in PRODUCTS.items():
+        path = folder / "products" / name
+        if path.is_file():
+            table.add_row(_near(path), _size(path.stat().st_size), meaning)
+    console.print(table)
+    good, line = verdict(folder / "products" / "ledger.json", config.ledger)
+    console.print(line)
+    if not good:
+        print(f"error: more tiles failed than ledger.max_failed = {config.ledger.max_failed:g} allows", file=sys.stderr)
+    return 0 if good else 1
+
+
+def _near(path: Path) -> str:
+    """The path from here when that is shorter."""
+    return min(os.path.relpath(path), str(path), key=len)
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -100,7 +100,8 @@ class Conv3d(nn.Conv3d):
 
     def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         direct = x.shape[0] == 1 and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-        if direct and torch.backends.mkldnn.is_available() and not torch.jit.is_tracing() and not torch.is_autocast_enabled("cpu"):
+        plain = not torch.jit.is_tracing() and not torch.is_autocast_enabled("cpu")
+        if direct and plain and torch.backends.mkldnn.is_available():
             args = (self.padding, self.stride, self.dilation, self.groups)
             return torch.mkldnn_convolution(x.contiguous(), weight, bias, *args)
         return super()._conv_forward(x, weight, bias)

@@ -1,0 +1,62 @@
+"""What is trained: a network with its batches, its loss and its scores. The loop knows nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from rsmvs.config import as_dict
+from rsmvs.networks.cascade import Cascade, StackTensors, StageHeights
+from rsmvs.networks.tensors import stack_of, stack_tensors, truth_of
+from rsmvs.options import CascadeOptions
+from rsmvs.training.losses import cascade_loss
+from rsmvs.types import Sample
+
+
+class Task(Protocol):
+    """network: the module. collate: runs in the workers. loss: through `forward`, the network or its DDP wrapper."""
+
+    network: nn.Module
+
+    def collate(self, samples: Sequence[Sample]) -> Any: ...
+
+    def loss(self, forward: Callable[..., Any], batch: Any) -> torch.Tensor: ...
+
+    def scores(self, batch: Any) -> dict[str, tuple[float, float]]:
+        """Name to (sum, count) over a batch of the evaluation set."""
+
+    def architecture(self) -> dict[str, Any]:
+        """What rebuilds the network: stands in checkpoints and cards."""
+
+
+class CascadeTask:
+    """Heights by a cascade."""
+
+    def __init__(self, options: CascadeOptions, loss_weights: Sequence[float]) -> None:
+        self.options, self.loss_weights = options, tuple(loss_weights)
+        self.network = Cascade(options)
+
+    def collate(self, samples: Sequence[Sample]) -> tuple[StackTensors, torch.Tensor]:
+        stack = stack_tensors([stack_of(s) for s in samples], self.options.min_interval)
+        h, w = stack.images[0].shape[-2:]
+        return stack, truth_of(samples, (h, w))
+
+    def loss(self, forward: Callable[..., list[StageHeights]], batch: Any) -> torch.Tensor:
+        stack, truth = batch
+        return cascade_loss(forward(stack), truth, self.loss_weights)
+
+    def scores(self, batch: Any) -> dict[str, tuple[float, float]]:
+        """MAE (m), and the share of all known cells with an error below 1 m, 2.5 m and one interval (GSD)."""
+        stack, truth = batch
+        error = (self.network(stack)[-1].z - truth).abs()
+        known = torch.isfinite(truth)
+        n, interval = float(known.sum()), stack.interval.view(-1, 1, 1, 1).expand_as(error)
+        parts = {"mae": error[known].sum(), "pag_1": (error[known] < 1).sum(), "pag_2.5": (error[known] < 2.5).sum()}
+        parts["pag_interval"] = (error < interval)[known].sum()
+        return {name: (float(value), n) for name, value in parts.items()}
+
+    def architecture(self) -> dict[str, Any]:
+        return {"kind": "cascade", **as_dict(self.options)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import types
 import typing
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from rsmvs.errors import ConfigError
-from rsmvs.geometry.grid import Tile, tiles_of
+from rsmvs.geometry.grid import Grid, Tile, tiles_of
 from rsmvs.options import AreaOptions, Config
 
 T = TypeVar("T")
@@ -144,10 +145,27 @@ def tiles(config: Config) -> list[Tile]:
 
 def area_tiles(area: AreaOptions) -> list[Tile]:
     """`tiles` of an area."""
+    scene_grid(area)  # tiles hold whole cells, or this says why not
     found = tiles_of(area_polygon(area), area.tile_size)
     if not found:
         raise ConfigError("area.aoi", "holds no ground", "give xmin < xmax and ymin < ymax")
     return found
+
+
+def scene_grid(area: AreaOptions) -> Grid:
+    """The grid of the scene's rasters: the cells over the area of interest, on multiples of the resolution."""
+    ratio = area.tile_size / area.resolution
+    if not math.isclose(ratio, round(ratio), rel_tol=1e-9):
+        raise ConfigError(
+            "area.tile_size",
+            f"{area.tile_size:g} m is no multiple of the resolution {area.resolution:g} m",
+            f"give {round(ratio) * area.resolution:g}",
+        )
+    polygon = area_polygon(area)
+    if isinstance(polygon, list):
+        xs, ys = zip(*polygon, strict=True)
+        polygon = (min(xs), min(ys), max(xs), max(ys))
+    return Grid.covering(polygon, area.resolution)
 
 
 def area_polygon(area: AreaOptions) -> Any:

@@ -41,6 +41,29 @@ def product_crs(horizontal: str, datum: str = ELLIPSOID) -> Any:
     return pyproj.crs.CompoundCRS(f"{crs.name} + {vertical.name}", [crs, vertical])
 
 
+def horizontal(crs: Any) -> Any:
+    """The horizontal part of a pyproj CRS."""
+    return crs.sub_crs_list[0] if crs.is_compound else crs.to_2d()
+
+
+_ELLIPSOIDAL = (
+    'VERTCRS["WGS 84 ellipsoidal height",VDATUM["WGS 84 ellipsoid"],CS[vertical,1],'
+    'AXIS["ellipsoidal height (h)",up,LENGTHUNIT["metre",1]]]'
+)
+
+
+def raster_wkt(crs: Any) -> str:
+    """WKT of a product CRS for GeoTIFF.
+
+    A projected 3-D CRS has no place among the keys of a GeoTIFF: GDAL moves it to a file beside it (.aux.xml), and the
+    raster alone has no CRS at all. Ellipsoidal heights therefore go into a compound CRS with a vertical CRS of that name.
+    """
+    if crs.is_compound or len(crs.axis_info) < 3:
+        return str(crs.to_wkt())
+    plane, vertical = horizontal(crs), pyproj.CRS.from_wkt(_ELLIPSOIDAL)
+    return str(pyproj.crs.CompoundCRS(f"{plane.name} + {vertical.name}", [plane, vertical]).to_wkt())
+
+
 def las_wkt(crs: Any) -> str:
     """WKT 1 of a CRS, the form that LAS 1.4 asks for and that older readers (PDAL 2.2) understand.
 
@@ -48,7 +71,7 @@ def las_wkt(crs: Any) -> str:
     """
     if crs.is_compound or len(crs.axis_info) < 3:
         return str(crs.to_wkt("WKT1_GDAL"))
-    plane = crs.to_2d()
+    plane = horizontal(crs)
     return (
         f'COMPD_CS["{plane.name} + Ellipsoid (metre)",{plane.to_wkt("WKT1_GDAL")},'
         'VERT_CS["Ellipsoid (metre)",VERT_DATUM["Ellipsoid",2002],UNIT["metre",1,AUTHORITY["EPSG","9001"]],'

@@ -6,7 +6,7 @@ The CRS stands in the file as WKT with its vertical part. Files of the same poin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from rsmvs.types import F32, F64
 
 SCALE = 0.001  # metres
 CHUNK = 500_000  # points held at once while merging: about 50 MB
-GROUND, VEGETATION, BUILDING, NOISE, WATER, BRIDGE, UNCLASSIFIED = 2, 5, 6, 7, 9, 17, 1  # ASPRS codes
+NOISE = 7  # ASPRS code; those of the classes are in rsmvs.types
 _EXTRA = (
     laspy.ExtraBytesParams("n_views", np.uint8, "views that agree"),
     laspy.ExtraBytesParams("confidence", np.float32, "of the matcher, 0 to 1"),
@@ -98,10 +98,13 @@ def points_of(record: Any, header: Any) -> Points:
     )  # fmt: skip
 
 
-def merge_points(parts: Sequence[str | Path], path: str | Path, *, bounds: Bounds, crs: Any) -> int:
+def merge_points(
+    parts: Sequence[str | Path], path: str | Path, *, bounds: Bounds, crs: Any, lowered: Callable[[F64, F64], F64] | None = None
+) -> int:
     """One file of the tiles' files in the given order, cut to `bounds` (west and south edge included); their number.
 
-    One part and one chunk are in memory at a time.
+    lowered: metres to take from the heights at (x, y), where the datum changes. One chunk of points is in memory at a
+    time.
     """
     xmin, ymin, xmax, ymax = bounds
     written = 0
@@ -112,6 +115,8 @@ def merge_points(parts: Sequence[str | Path], path: str | Path, *, bounds: Bound
                 inside = (x >= xmin) & (x < xmax) & (y >= ymin) & (y < ymax)
                 if inside.any():
                     kept = subset(points, inside)
+                    if lowered is not None:
+                        kept.xyz[:, 2] -= lowered(kept.xyz[:, 0], kept.xyz[:, 1])
                     out.write_points(_record(kept, out.header))
                     written += len(kept)
     return written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def write_raster(
     if floats and nodata is not None:
         data = np.where(np.isnan(data), data.dtype.type(nodata), data)
     options: dict[str, Any] = {"compress": "DEFLATE", "predictor": 3 if floats else 2}
-    profile = dict(width=data.shape[2], height=data.shape[1], count=len(data), dtype=data.dtype, nodata=nodata, crs=crs)
+    profile = {"width": data.shape[2], "height": data.shape[1], "count": len(data), "dtype": data.dtype}
+    profile |= {"nodata": nodata, "crs": crs}
     if grid is not None:
         profile["transform"] = transform_of(grid)
     with atomic(path) as part, rasterio.Env(**_ENV):
@@ -118,6 +120,64 @@ def write_raster(
                 _fill(dst, data, names, units, tags, rpcs)
             with memory.open() as src:
                 copy_raster(src, part, driver="COG", blocksize=512, overview_resampling=resampling, **options)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a raster product holds and how it is stored. resampling: of the overviews ('mode' for labels)."""
+
+    name: str
+    band: str
+    unit: str
+    dtype: str
+    nodata: float | None
+    resampling: str = "average"
+
+
+class Canvas:
+    """A raster being put together from parts on its own lattice of cells."""
+
+    def __init__(self, dataset: Any, grid: Grid) -> None:
+        self.dataset, self.grid = dataset, grid
+
+    def write(self, values: Any, grid: Grid) -> Any:
+        """Put a part (h, w) on its place, NaN as no data; the values of the part that lie inside the canvas."""
+        col, row = self.grid.offset_of(grid)
+        part = Window(col, row, grid.width, grid.height).clipped(self.grid.width, self.grid.height)
+        if part.width == 0 or part.height == 0:
+            return values[:0, :0]
+        inner = values[part.row - row : part.row - row + part.height, part.col - col : part.col - col + part.width]
+        data = inner
+        if self.dataset.nodata is not None and np.issubdtype(inner.dtype, np.floating):
+            data = np.where(np.isnan(inner), self.dataset.nodata, inner)
+        area = RioWindow(part.col, part.row, part.width, part.height)  # type: ignore[call-arg]
+        self.dataset.write(data.astype(self.dataset.dtypes[0]), 1, window=area)
+        return inner
+
+
+@contextmanager
+def cog_canvas(path: str | Path, grid: Grid, layer: Layer, *, crs: Any, tags: dict[str, str]) -> Iterator[Canvas]:
+    """A canvas that becomes a COG with overviews under `path` when the block ends well.
+
+    Parts go to a plain tiled file beside it (sparse: what no part covers takes no space), which GDAL then copies in
+    blocks: memory depends neither on the number of parts nor on the size of the scene.
+    """
+    profile = {"width": grid.width, "height": grid.height, "count": 1, "dtype": layer.dtype, "nodata": layer.nodata, "crs": crs}
+    plain = {"tiled": True, "blockxsize": 512, "blockysize": 512, "sparse_ok": True, "bigtiff": "IF_SAFER"}
+    predictor = 3 if np.issubdtype(np.dtype(layer.dtype), np.floating) else 2
+    with atomic(path) as part, rasterio.Env(**_ENV):
+        parts = part.with_name(part.stem + ".parts.tif")
+        try:
+            with rasterio.open(parts, "w", driver="GTiff", transform=transform_of(grid), **profile, **plain) as dst:
+                dst.set_band_description(1, layer.band)
+                dst.set_band_unit(1, layer.unit)
+                dst.update_tags(AREA_OR_POINT="Area", **tags)
+                yield Canvas(dst, grid)
+            with rasterio.open(parts) as src:
+                copy_raster(src, part, driver="COG", blocksize=512, compress="DEFLATE", predictor=predictor,
+                            overview_resampling=layer.resampling, bigtiff="IF_SAFER")  # fmt: skip
+        finally:
+            parts.unlink(missing_ok=True)
 
 
 def _fill(dst: Any, data: Any, names: Sequence[str], units: Sequence[str], tags: Any, rpcs: Any) -> None:

@@ -1,0 +1,174 @@
+"""A surface model against a reference surface, block by block: errors raw and registered, by class and by slope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from rsmvs.errors import CoverageError
+from rsmvs.evaluation.alignment import SMOOTHING, Patch, Shift, bilinear, cells_of, pixel_rates, search_shift, smoothed
+from rsmvs.evaluation.metrics import ClassErrors, HeightErrors
+from rsmvs.io.surfaces import Surface
+from rsmvs.types import CLASS_CODES, CLASS_NAMES, F64, Window
+
+SLOPES = (0.0, 5.0, 20.0, 40.0, 90.0)  # degrees: flat, hilly, steep ground and roofs, walls
+_SEARCH_BLOCK = 512  # cells
+_SEARCH_BLOCKS = 16  # blocks used for the search, spread over the area
+_SEARCH_LOOKS = 64  # blocks looked at to find them
+_SEARCH_CELLS = 120_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is compared: a surface and its truth, and class maps where there are any, all seen in the truth's CRS."""
+
+    surface: Surface
+    truth: Surface
+    truth_classes: Surface | None = None
+    classes: Surface | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Valid truth cells of one window. errors (n,): surface - truth in metres, NaN without a value; x, y (n,) metres."""
+
+    errors: F64
+    slope: F64  # degrees, of the truth; NaN at its rim
+    x: F64
+    y: F64
+
+
+def score(scene: Scene, *, align: bool = True, max_shift: float = 3.0, step: float = 0.25) -> dict[str, Any]:
+    """Figures of the scene: `raw`, `shift`, `aligned`, `by_class`, `by_slope`, `classes`, `histogram`.
+
+    The shift is the translation (m) that was added to the surface for everything but `raw`. Errors: CoverageError when
+    no cell of the truth has a value.
+    """
+    raw = _heights(scene, Shift())
+    if raw["all"].truth_cells == 0:
+        raise CoverageError(scene.truth.dataset.name, "holds no valid cell", "give a reference surface with heights")
+    groups, shift = raw, Shift()
+    if align:
+        dx, dy = search_shift(search_patches(scene), max_shift, step)
+        if (dx, dy) != (0.0, 0.0):
+            moved = _heights(scene, Shift(dx, dy))
+            if _good(moved["all"]) > _good(raw["all"]):  # never worse than the vertical shift alone
+                groups, shift = moved, Shift(dx, dy)
+        if groups["all"].counts.any():
+            shift = Shift(shift.dx, shift.dy, round(-groups["all"].median(), 4))
+    out: dict[str, Any] = {"raw": raw["all"].result()}
+    if align:
+        out["shift"] = {"dx": shift.dx, "dy": shift.dy, "dz": shift.dz}
+        out["aligned"] = groups["all"].result(shift.dz)
+    for kind in ("class", "slope"):
+        found = {k.removeprefix(kind + " "): g.result(shift.dz) for k, g in groups.items() if k.startswith(kind + " ")}
+        if found:
+            out[f"by_{kind}"] = found
+    if scene.classes is not None and scene.truth_classes is not None:
+        out["classes"] = _classes(scene, shift)
+    out["histogram"] = groups["all"].histogram(shift.dz)
+    return out
+
+
+def _good(errors: HeightErrors) -> int:
+    return errors.within(1.0, -errors.median()) if errors.counts.any() else 0
+
+
+def blocks(scene: Scene, shift: Shift, size: int = 1024) -> Iterator[Block]:
+    """Errors of the shifted surface, window by window of the truth."""
+    rates: F64 | None = None
+    for window in scene.truth.blocks(size):
+        heights = scene.truth.read(window.grown(1))
+        inner = heights[1:-1, 1:-1]
+        known = np.isfinite(inner)
+        if not known.any():
+            continue
+        slope = _slope(heights, scene.truth)[1:-1, 1:-1][known]
+        x, y = (v[known] for v in scene.truth.centres(window))
+        col, row = scene.surface.to_pixel(x, y)
+        if shift.dx or shift.dy:
+            rates = pixel_rates(scene.surface.to_pixel, x[::97], y[::97]) if rates is None else rates
+            dc, dr = rates @ np.array([shift.dx, shift.dy])
+            col, row = col - dc, row - dr
+        around = scene.surface.window_around(col, row)
+        sampled = bilinear(scene.surface.read(around), col - around.col, row - around.row)
+        yield Block(sampled - inner[known] + shift.dz, slope, x, y)
+
+
+def _slope(heights: F64, truth: Surface) -> F64:
+    t = truth.dataset.transform
+    down, across = np.gradient(heights, abs(t.e), abs(t.a))
+    return np.degrees(np.arctan(np.hypot(down, across)))
+
+
+def _heights(scene: Scene, shift: Shift) -> dict[str, HeightErrors]:
+    """Accumulators by name: all, 'class ground', 'slope 5-20', ... those that met a cell."""
+    groups = {"all": HeightErrors()}
+
+    def feed(name: str, errors: F64) -> None:
+        if errors.size:
+            groups.setdefault(name, HeightErrors()).feed(errors)
+
+    for block in blocks(scene, shift):
+        feed("all", block.errors)
+        for low, high in pairwise(SLOPES):
+            feed(f"slope {low:g}-{high:g}", block.errors[(block.slope >= low) & (block.slope < high)])
+        if scene.truth_classes is not None:
+            labels = scene.truth_classes.labels_at(block.x, block.y)
+            for label in np.unique(labels):
+                feed(f"class {class_name(int(label))}", block.errors[labels == label])
+    return groups
+
+
+def class_name(code: int) -> str:
+    """Name of a LAS code: 'building'; 'no data' for 0 and the number for others."""
+    if code == 0:
+        return "no data"
+    return CLASS_NAMES[CLASS_CODES.index(code)] if code in CLASS_CODES else str(code)
+
+
+def _classes(scene: Scene, shift: Shift) -> dict[str, Any]:
+    errors = ClassErrors(CLASS_CODES)
+    for block in blocks(scene, shift):
+        assert scene.classes is not None and scene.truth_classes is not None
+        predicted = scene.classes.labels_at(block.x, block.y)
+        errors.feed(predicted, scene.truth_classes.labels_at(block.x, block.y), block.errors)
+    return errors.result() | {"names": [class_name(c) for c in CLASS_CODES]}
+
+
+def search_patches(scene: Scene) -> list[Patch]:
+    """Windows spread evenly over the area in which surface and truth overlap, for `search_shift`."""
+    windows = list(scene.truth.blocks(_SEARCH_BLOCK))
+    looks = windows[:: max(1, len(windows) // _SEARCH_LOOKS)]
+    found = [p for p in (_patch(scene, w) for w in looks) if p is not None]
+    found = found[:: -(-len(found) // _SEARCH_BLOCKS)] if found else []
+    share = _SEARCH_CELLS // max(1, len(found))
+    rng = np.random.default_rng(0)
+    return [_thinned(p, np.sort(rng.choice(len(p.truth), min(share, len(p.truth)), replace=False))) for p in found]
+
+
+def _thinned(patch: Patch, kept: Any) -> Patch:
+    return Patch(patch.surface, patch.truth[kept], patch.col[kept], patch.row[kept], patch.px_per_m)
+
+
+def _patch(scene: Scene, window: Window) -> Patch | None:
+    heights = scene.truth.read(window)
+    known = np.isfinite(heights)
+    if known.mean() < 0.1:
+        return None
+    x, y = (v[known] for v in scene.truth.centres(window))
+    col, row = scene.surface.to_pixel(x, y)
+    rates = pixel_rates(scene.surface.to_pixel, x[::97], y[::97])
+    per_m = np.abs(rates).sum(axis=1)  # (col, row) pixels of the surface per metre
+    around = scene.surface.window_around(col, row, margin=int(np.ceil(5 * per_m.max())))  # the shift and the smoothing
+    surface = scene.surface.read(around)
+    if np.isfinite(surface).mean() < 0.1:
+        return None
+    t = scene.truth.dataset.transform
+    truth = smoothed(heights, (cells_of(SMOOTHING, 1 / abs(t.e)), cells_of(SMOOTHING, 1 / abs(t.a))))[known]
+    surface = smoothed(surface, (cells_of(SMOOTHING, per_m[1]), cells_of(SMOOTHING, per_m[0])))
+    return Patch(surface, truth, col - around.col, row - around.row, rates)

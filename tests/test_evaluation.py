@@ -1,0 +1,217 @@
+"""Figures by construction: known offsets, known confusion matrices, a surface against itself, a surface moved."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from rsmvs.errors import ConfigError, CoverageError, ImageError
+from rsmvs.evaluation.alignment import bilinear
+from rsmvs.evaluation.metrics import ClassErrors, HeightErrors
+from rsmvs.geometry.grid import Grid
+from rsmvs.io.raster import NODATA, write_raster
+from rsmvs.options import ReferenceOptions
+from rsmvs.stages.products import evaluate
+
+GRID = Grid(315000.0, 4162100.0, 0.5, 400, 300)
+CRS = "EPSG:32637"
+
+
+def _town(grid: Grid, east: float = 0.0, north: float = 0.0) -> np.ndarray:
+    """Analytic terrain with box buildings and soft mounds, moved by (east, north) metres; float32 (h, w)."""
+    x = grid.x0 + (np.arange(grid.width) + 0.5) * grid.step - east - 315000.0
+    y = grid.y0 - (np.arange(grid.height) + 0.5) * grid.step - north - 4162000.0
+    x, y = np.meshgrid(x, y)
+    heights = 900 + 0.02 * x + 2 * np.sin(x / 17) * np.cos(y / 13)
+    heights += 8.0 * ((x % 23 < 9) & (y % 19 < 8)) + 5.0 * ((x % 31 > 22) & (y % 29 > 20))
+    return heights.astype(np.float32)
+
+
+def _write(path: Path, values: np.ndarray, grid: Grid = GRID, crs: str = CRS) -> str:
+    write_raster(path, [values], grid=grid, crs=crs, nodata=NODATA if values.dtype.kind == "f" else None)
+    return str(path)
+
+
+def test_errors_of_known_values_are_exact() -> None:
+    errors = HeightErrors()
+    errors.feed([1.0, -1.0, 0.5, 3.0, np.nan])
+    found = errors.result()
+    assert (found["truth_cells"], found["cells"], found["completeness"]) == (5, 4, 80.0)
+    assert found["mae"] == pytest.approx(5.5 / 4)
+    assert found["rmse"] == pytest.approx(np.sqrt(11.25 / 4), abs=1e-4)
+    assert found["median"] == pytest.approx(0.75)
+    assert found["nmad"] == pytest.approx(1.4826 * 1.0, abs=1e-4)  # |e - 0.75| = 0.25 1.75 0.25 2.25
+    # the threshold itself is not within; the missing cell counts as wrong
+    assert (found["pag_1.0"], found["pag_2.5"], found["pag_7.5"]) == (20.0, 60.0, 80.0)
+
+
+def test_errors_agree_with_numpy_for_any_order_of_blocks() -> None:
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.normal(0.3, 0.8, 40_000), rng.uniform(-300, 300, 500), [np.nan] * 200])
+    known = values[np.isfinite(values)]
+    one, other = HeightErrors(), HeightErrors()
+    one.feed(values)
+    for block in reversed(np.array_split(values, 7)):
+        other.feed(block)
+    assert one.result(0.4) == other.result(0.4)
+    found, moved = one.result(0.4), known + 0.4
+    assert found["mae"] == pytest.approx(np.abs(moved).mean(), abs=1e-4)
+    assert found["rmse"] == pytest.approx(np.sqrt((moved**2).mean()), abs=1e-4)
+    assert found["median"] == pytest.approx(np.median(moved), abs=1e-3)
+    assert found["nmad"] == pytest.approx(1.4826 * np.median(np.abs(moved - np.median(moved))), abs=2e-3)
+    assert found["le90"] == pytest.approx(np.quantile(np.abs(moved), 0.9), abs=2e-3)
+    assert found["pag_2.5"] == pytest.approx(100 * (np.abs(moved) < 2.5).sum() / values.size, abs=0.02)
+
+
+def test_errors_without_any_cell() -> None:
+    errors = HeightErrors()
+    errors.feed([np.nan, np.nan])
+    assert errors.result()["completeness"] == 0.0
+    assert errors.result()["pag_1.0"] == 0.0
+    assert errors.result()["mae"] is None
+
+
+def test_class_figures_of_a_known_confusion_matrix() -> None:
+    # truth 2: 6 right, 2 called 6; truth 6: 3 right, 1 called 2, 1 called nothing; truth 65 does not count
+    truth = np.array([2] * 8 + [6] * 5 + [65] * 4)
+    predicted = np.array([2] * 6 + [6] * 2 + [6] * 3 + [2, 0] + [6] * 4)
+    height = np.zeros(truth.shape)
+    height[:2] = 2.0  # right class, wrong by 2 m
+    height[8] = np.nan  # right class, no height
+    errors = ClassErrors((2, 6, 9))
+    errors.feed(predicted[:7], truth[:7], height[:7])
+    errors.feed(predicted[7:], truth[7:], height[7:])
+    found = errors.result()
+    assert found["confusion"] == [[6, 2, 0, 0], [1, 3, 0, 1], [0, 0, 0, 0]]
+    assert found["iou"][:2] == [round(100 * 6 / 9, 4), round(100 * 3 / 7, 4)]
+    assert found["miou"] == pytest.approx(100 * (6 / 9 + 3 / 7) / 2, abs=1e-3)  # class 9 occurs nowhere
+    precision, recall = np.array([6 / 7, 3 / 5]), np.array([6 / 8, 3 / 5])
+    assert found["mean_f1"] == pytest.approx(100 * (2 * precision * recall / (precision + recall)).mean(), abs=1e-3)
+    assert found["miou3_1.0"]["lenient"] == pytest.approx(100 * (4 / 7 + 2 / 6) / 2, abs=1e-3)
+    assert found["miou3_1.0"]["strict"] == pytest.approx(100 * (4 / 9 + 2 / 7) / 2, abs=1e-3)
+    assert found["miou3_2.5"]["strict"] == pytest.approx(100 * (6 / 9 + 2 / 7) / 2, abs=1e-3)
+
+
+def test_a_class_map_against_itself_is_perfect() -> None:
+    labels = np.random.default_rng(0).choice([2, 5, 6], (40, 50))
+    errors = ClassErrors((2, 5, 6, 9))
+    errors.feed(labels, labels, np.zeros(labels.shape))
+    found = errors.result()
+    assert found["miou"] == found["mean_f1"] == found["miou3_1.0"]["strict"] == 100.0
+
+
+def test_bilinear_is_exact_on_a_plane_and_at_centres() -> None:
+    rows, cols = np.indices((20, 30), dtype=np.float64)
+    plane = 3 + 0.5 * cols - 0.25 * rows
+    col, row = np.array([3.25, 7.0, 28.9]), np.array([4.75, 9.0, 0.1])
+    np.testing.assert_allclose(bilinear(plane, col, row), 3 + 0.5 * col - 0.25 * row, atol=1e-12)
+    plane[9, 7] = np.nan
+    assert np.isnan(bilinear(plane, np.array([7.0]), np.array([9.0])))[0]
+    assert np.isfinite(bilinear(plane, np.array([7.5]), np.array([9.5])))[0]  # three of four neighbours
+
+
+def test_truth_against_itself(tmp_path: Path) -> None:
+    path = _write(tmp_path / "truth.tif", _town(GRID))
+    found = evaluate(path, ReferenceOptions(dsm=path), tmp_path / "metrics.json")
+    assert found["shift"] == {"dx": 0.0, "dy": 0.0, "dz": 0.0}
+    for kind in ("raw", "aligned"):
+        assert found[kind]["rmse"] == 0.0
+        assert found[kind]["pag_1.0"] == found[kind]["completeness"] == 100.0
+    assert json.loads((tmp_path / "metrics.json").read_text()) == found
+
+
+def test_a_moved_surface_is_found_and_told_raw_and_aligned(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    truth = _write(tmp_path / "truth.tif", _town(GRID))
+    dsm = _town(GRID, east=1.5, north=-2.0) + 1.75 + rng.normal(0, 0.1, GRID.shape).astype(np.float32)
+    dsm[100:130] = np.nan
+    found = evaluate(_write(tmp_path / "dsm.tif", dsm), ReferenceOptions(dsm=truth))
+    assert (found["shift"]["dx"], found["shift"]["dy"]) == (-1.5, 2.0)
+    assert found["shift"]["dz"] == pytest.approx(-1.75, abs=0.01)
+    assert found["raw"]["pag_1.0"] < 10 < 85 < found["aligned"]["pag_1.0"]
+    assert found["aligned"]["rmse"] < 0.12
+    assert found["raw"]["completeness"] == 90.0
+
+
+def test_other_grid_and_crs_of_the_surface(tmp_path: Path) -> None:
+    truth = _write(tmp_path / "truth.tif", _town(GRID))
+    import rasterio
+    from rasterio.warp import reproject
+
+    with rasterio.open(truth) as src:
+        step = 3e-6
+        box = rasterio.warp.transform_bounds(src.crs, "EPSG:4326", *src.bounds)
+        shape = (round((box[3] - box[1]) / step), round((box[2] - box[0]) / step))
+        out = np.full(shape, np.nan, np.float32)
+        transform = rasterio.transform.from_origin(box[0], box[3], step, step)
+        reproject(src.read(1), out, src_transform=src.transform, src_crs=src.crs, dst_transform=transform,
+                  dst_crs="EPSG:4326", dst_nodata=np.nan, resampling=rasterio.enums.Resampling.bilinear)  # fmt: skip
+    with rasterio.open(tmp_path / "ll.tif", "w", driver="GTiff", width=shape[1], height=shape[0], count=1, dtype="float32",
+                       crs="EPSG:4326", transform=transform, nodata=np.nan) as dst:  # fmt: skip
+        dst.write(out, 1)
+    found = evaluate(tmp_path / "ll.tif", ReferenceOptions(dsm=truth))
+    assert (found["shift"]["dx"], found["shift"]["dy"]) == (0.0, 0.0)
+    assert found["raw"]["completeness"] > 98
+    assert found["raw"]["nmad"] < 0.05
+
+
+def test_figures_by_class(tmp_path: Path) -> None:
+    truth = _town(GRID)
+    labels = np.where(np.arange(GRID.width) < 200, 2, 6).astype(np.uint8) * np.ones((GRID.height, 1), np.uint8)
+    dsm = truth + np.where(labels == 6, 3.0, 0.0).astype(np.float32)
+    reference = ReferenceOptions(dsm=_write(tmp_path / "t.tif", truth), classes=_write(tmp_path / "c.tif", labels), max_shift=0)
+    predicted = labels.copy()
+    predicted[:, 150:200] = 6  # a quarter of the ground is called building
+    found = evaluate(_write(tmp_path / "d.tif", dsm), reference, classes=_write(tmp_path / "p.tif", predicted))
+    offsets = {name: found["by_class"][name]["median"] - found["shift"]["dz"] for name in ("ground", "building")}
+    assert offsets["ground"] == pytest.approx(0, abs=2e-3)
+    assert offsets["building"] == pytest.approx(3.0, abs=2e-3)
+    assert found["classes"]["miou"] == pytest.approx(100 * (150 / 200 + 200 / 250) / 2, abs=1e-3)
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    empty = _write(tmp_path / "empty.tif", np.full(GRID.shape, np.nan, np.float32))
+    good = _write(tmp_path / "good.tif", _town(GRID))
+    with pytest.raises(ConfigError, match=r"reference\.dsm"):
+        evaluate(good, ReferenceOptions())
+    with pytest.raises(CoverageError, match=r"empty\.tif"):
+        evaluate(good, ReferenceOptions(dsm=empty), tmp_path / "metrics.json")
+    with pytest.raises(ImageError, match=r"nowhere\.tif"):
+        evaluate(good, ReferenceOptions(dsm=str(tmp_path / "nowhere.tif")))
+    assert not (tmp_path / "metrics.json").exists()
+    nothing = evaluate(empty, ReferenceOptions(dsm=good))
+    assert nothing["raw"]["completeness"] == nothing["aligned"]["pag_1.0"] == 0.0
+
+
+def test_agrees_with_the_yardstick_of_the_real_data(shared_data: Path, tmp_path: Path) -> None:
+    """On a real surface, moved, with noise and holes: another implementation, given with the data, says the same."""
+    import rasterio
+
+    folder = shared_data / "autzen_public"
+    rng = np.random.default_rng(5)
+    with rasterio.open(folder / "gt" / "dsm.tif") as src:
+        truth, transform, crs = src.read(1), src.transform, src.crs
+    part = truth[400:1000]
+    noise = gaussian_filter(rng.normal(0, 2.0, part.shape), 2.0).astype(np.float32)  # as that of a matcher: not white
+    dsm = part + noise + 0.8
+    dsm[(part < -9000) | (rng.random(part.shape) < 0.03)] = np.nan
+    grid = Grid(transform.c + 1.0, transform.f - 199.5, 0.5, part.shape[1], part.shape[0])
+    path = _write(tmp_path / "dsm.tif", dsm, grid, crs)
+    run = subprocess.run([sys.executable, folder / "eval_dsm.py", path, folder, "--by-class"], capture_output=True, check=True)
+    theirs = json.loads(run.stdout)
+    ours = evaluate(path, ReferenceOptions(dsm=str(folder / "gt/dsm.tif"), classes=str(folder / "gt/class.tif")))
+    assert ours["shift"]["dx"] == pytest.approx(-1.0, abs=0.25)
+    assert ours["shift"]["dy"] == pytest.approx(-0.5, abs=0.25)
+    exact = {"raw": (1e-3, 0.03), "aligned": (0.02, 0.3)}  # both searches stop on a lattice of 0.25 m, maybe a step apart
+    for kind, (metres, percent) in exact.items():
+        for name in ("mae", "rmse", "median", "nmad"):
+            assert ours[kind][name] == pytest.approx(theirs[kind][name], abs=metres), (kind, name)
+        for name in ("completeness", "pag_1.0", "pag_2.5"):
+            assert ours[kind][name] == pytest.approx(theirs[kind][name], abs=percent), (kind, name)
+    assert ours["by_class"]["building"]["rmse"] == pytest.approx(theirs["by_class"]["building"]["rmse"], abs=0.03)

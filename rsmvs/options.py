@@ -33,6 +33,12 @@ class ImageOptions:
     camera: str | None = opt(None, "camera file; found beside or inside the image when absent", path=True)
     date: str | None = opt(None, "acquisition time, ISO 8601; read from the metadata when absent")
     nodata: float | None = opt(None, "value without data; the file's own when absent")
+    weights: tuple[float, ...] | None = opt(
+        None, "weights of the bands in the matching image; absent: the only band, luminance of RGB, else the mean", low=0)
+    masks: tuple[str, ...] = opt(
+        (), "rasters of the image's extent, non-zero where it must not be used (cloud, water, invalid)", path=True)
+    colour: str | None = opt(None, "colour image of the same acquisition, for the ortho product", path=True)
+    colour_camera: str | None = opt(None, "its camera file; found beside or inside it when absent", path=True)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,10 @@ class View:
     azimuth: float  # degrees clockwise from north, from the ground towards the satellite
     gsd: float  # metres, geometric mean at the image centre
     footprint: tuple[tuple[float, float], ...]  # (lon, lat) of the image outline at the mid height
-    fingerprint: str  # size and modification time of the file: an exchanged image re-runs what it touches
+    fingerprint: str  # size and modification time of the files: an exchanged image re-runs what it touches
+    masks: tuple[str, ...] = ()  # rasters over the image's extent, non-zero where it must not be used
+    colour: str | None = None  # a colour image of the same acquisition
+    colour_camera: Camera | None = None  # of the colour image, whose pixels are not this image's
 
 
 # Semantic classes: the six of the 2019 Data Fusion Contest, in the order of the networks' channels, and their LAS codes

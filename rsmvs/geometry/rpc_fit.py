@@ -78,13 +78,11 @@ def refit_rpc(
     The residual is measured on points between the fitted nodes as well.
     """
 
-    def volume(n: tuple[int, int, int]) -> tuple[F64, ...]:
-        c, r, z = np.meshgrid(
-            np.linspace(-0.5, width - 0.5, n[0]), np.linspace(-0.5, height - 0.5, n[1]), np.linspace(*height_range, n[2])
-        )
-        c, r, z = c.ravel(), r.ravel(), z.ravel()
+    def volume(n: tuple[int, int, int]) -> tuple[F64, F64, F64, F64, F64]:
+        cols, rows = np.linspace(-0.5, width - 0.5, n[0]), np.linspace(-0.5, height - 0.5, n[1])
+        c, r, z = (a.ravel() for a in np.meshgrid(cols, rows, np.linspace(*height_range, n[2])))
         lon, lat = localise(c, r, z)
-        return (lon, lat, z, *project(lon, lat, z))
+        return lon, lat, z, *project(lon, lat, z)
 
     rpc, worst = fit_rpc(*volume(nodes))
     lon, lat, z, c, r = volume((nodes[0] - 1, nodes[1] - 1, nodes[2] - 1))

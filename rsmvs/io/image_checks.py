@@ -21,6 +21,7 @@ _DATES = (
     (None, "ACQUISITION_DATE", None),
     (None, "NITF_IDATIM", None),
 )
+_LUMINANCE = {"red": 0.299, "green": 0.587, "blue": 0.114}
 _SUNS = (
     (None, "SUN_AZIMUTH", "SUN_ELEVATION"),
     (None, "NITF_USE00A_SUN_AZ", "NITF_USE00A_SUN_EL"),
@@ -98,11 +99,26 @@ def _iso(day: str, time: str) -> str | None:
     return f"{year}-{month}-{date}" + (f"T{':'.join(clock)}Z" if clock[0] else "")
 
 
-def band_weights(dataset: Any) -> tuple[float, ...]:
-    """Weights of the bands in the matching image: the mean of those that show light; an alpha band has none."""
+def band_weights(path: str, dataset: Any, weights: tuple[float, ...] | None = None) -> tuple[tuple[float, ...], str]:
+    """Weights of the bands in the matching image, summing to one, and the recipe in words.
+
+    `weights` as configured; without them a single band is itself, RGB its luminance (Rec. 601), anything else the mean
+    of the bands that show light. Raises ImageError when they do not fit the image.
+    """
     names = [c.name for c in dataset.colorinterp]
+    if weights is not None:
+        if len(weights) != len(names) or not sum(weights) > 0:
+            cause = f"has {len(names)} bands, its weights are {list(weights)}"
+            raise ImageError(path, cause, "give one weight a band, not all zero")
+        return tuple(w / sum(weights) for w in weights), "weights of the configuration"
+    if len(names) == 1:
+        return (1.0,), "its only band"
+    if all(names.count(c) == 1 for c in _LUMINANCE):
+        return tuple(_LUMINANCE.get(c, 0.0) for c in names), "luminance of red, green and blue"
     light = [0.0 if name == "alpha" else 1.0 for name in names]
-    return tuple(w / sum(light) for w in light)
+    if not any(light):
+        raise ImageError(path, "has no band that shows light", "set its 'weights'")
+    return tuple(w / sum(light) for w in light), f"mean of {int(sum(light))} bands; set 'weights' for another recipe"
 
 
 def _blocks(dataset: Any) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
@@ -42,7 +43,7 @@ def opened(path: str | Path) -> Iterator[Any]:
 
 
 def read_image(view: View, window: Window) -> F32:
-    """The matching image of a window, (h, w) float32; NaN outside the image and where there is no data.
+    """The matching image of a window, (h, w) float32; NaN outside the image, without data, and under the view's masks.
 
     Bands are mixed by the view's weights.
     """
@@ -57,12 +58,42 @@ def read_image(view: View, window: Window) -> F32:
         valid = src.dataset_mask(window=area) > 0
         if view.nodata is not None and not math.isnan(view.nodata):
             valid &= ~(data == view.nodata).all(axis=0)
+    valid &= _unmasked(view, part)
     weights = np.array([w for w in view.weights if w], np.float32)
     image = np.tensordot(weights / weights.sum(), data.astype(np.float32), axes=1)
     image[~valid] = np.nan
     r, c = part.row - window.row, part.col - window.col
     out[r : r + part.height, c : c + part.width] = image
     return out
+
+
+def _unmasked(view: View, part: Window) -> Any:
+    """(h, w) True where no mask of the view forbids its use. A mask may be coarser than the image, over the same extent."""
+    free = np.ones(part.shape, bool)
+    for path in view.masks:
+        with opened(path) as src:
+            x, y = src.width / view.width, src.height / view.height
+            if abs(x - y) > 0.02 * max(x, y):
+                cause = f"{src.width} x {src.height} pixels do not cover an image of {view.width} x {view.height}"
+                raise ImageError(path, cause, "give a mask of the image's extent")
+            cols = ((part.col + np.arange(part.width) + 0.5) * x).astype(int)
+            rows = ((part.row + np.arange(part.height) + 0.5) * y).astype(int)
+            area = RioWindow(cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1)  # type: ignore[call-arg]
+            free &= src.read(1, window=area)[np.ix_(rows - rows[0], cols - cols[0])] == 0
+    return free
+
+
+def usable_share(view: View, window: Window, step: int = 8) -> float:
+    """Share of a window's pixels (every `step`-th looked at) inside the image, with data and not masked."""
+    part = window.clipped(view.width, view.height)
+    if part.width == 0 or part.height == 0:
+        return 0.0
+    inside = part.width * part.height / (window.width * window.height)
+    with opened(view.path) as src:
+        whole = src.mask_flag_enums[0] == [MaskFlags.all_valid] and not src.dtypes[0].startswith("float")
+    if whole and view.nodata is None and not view.masks:
+        return inside
+    return inside * float(np.isfinite(read_image(view, part)[::step, ::step]).mean())
 
 
 def read_band(path: str | Path, band: int = 1) -> tuple[Any, Affine, Any]:

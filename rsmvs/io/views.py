@@ -11,12 +11,13 @@ from rsmvs.geometry.camera import camera_from_dict
 from rsmvs.io.manifests import read_json, write_json
 from rsmvs.types import View
 
-REVISION = 1
+REVISION = 2
 
 
 def view_to_dict(view: View) -> dict[str, Any]:
     values = {f.name: getattr(view, f.name) for f in dataclasses.fields(view)}
-    return values | {"camera": view.camera.to_dict()}
+    colour = view.colour_camera.to_dict() if view.colour_camera is not None else None
+    return values | {"camera": view.camera.to_dict(), "colour_camera": colour}
 
 
 def view_from_dict(values: dict[str, Any], where: object) -> View:
@@ -25,10 +26,12 @@ def view_from_dict(values: dict[str, Any], where: object) -> View:
         record = {f.name: values[f.name] for f in dataclasses.fields(View)}
     except KeyError as error:
         raise ManifestError(where, f"a view record lacks {error}", "delete it and run again") from None
-    for name in ("weights", "sun"):
+    for name in ("weights", "sun", "masks"):
         record[name] = tuple(record[name]) if record[name] is not None else None
     record["footprint"] = tuple((lon, lat) for lon, lat in record["footprint"])
-    record["camera"] = camera_from_dict(record["camera"], f"{where}, view {record['id']}")
+    for name in ("camera", "colour_camera"):
+        if record[name] is not None:
+            record[name] = camera_from_dict(record[name], f"{where}, view {record['id']}")
     return View(**record)
 
 

@@ -19,7 +19,7 @@ from rsmvs.io.raster import opened
 from rsmvs.io.rpc_files import find_camera
 from rsmvs.io.views import read_views, view_to_dict, write_views
 from rsmvs.options import AdjustOptions, AreaOptions, ImageOptions, MatchOptions, ReferenceOptions, SelectOptions
-from rsmvs.types import View
+from rsmvs.types import Camera, View
 
 
 def describe_image(options: ImageOptions, height: float | None = None) -> View:
@@ -33,7 +33,8 @@ def describe_image(options: ImageOptions, height: float | None = None) -> View:
         nodata = options.nodata if options.nodata is not None else image.nodata
         check_holds_data(options.path, image, nodata)
         date, sun = acquisition(image)
-        weights, width, rows = band_weights(image), image.width, image.height
+        weights, _ = band_weights(options.path, image, options.weights)
+        width, rows = image.width, image.height
     angles = viewing_angles(camera, width, rows, height)
     return View(
         id=options.id or Path(options.path).stem,
@@ -50,8 +51,18 @@ def describe_image(options: ImageOptions, height: float | None = None) -> View:
         azimuth=angles.azimuth,
         gsd=angles.gsd,
         footprint=footprint(camera, width, rows, height),
-        fingerprint=_fingerprint(options.path),
+        fingerprint=" ".join(_fingerprint(p) for p in (options.path, *options.masks)),
+        masks=options.masks,
+        colour=options.colour,
+        colour_camera=_colour_camera(options),
     )
+
+
+def _colour_camera(options: ImageOptions) -> Camera | None:
+    if options.colour is None:
+        return None
+    with opened(options.colour) as image:
+        return find_camera(options.colour, image, options.colour_camera)[0]
 
 
 def index_views(images: Sequence[ImageOptions], area: AreaOptions, out: str | Path) -> None:

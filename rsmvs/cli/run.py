@@ -84,10 +84,12 @@ def retried(config: Any) -> list[str]:
 
 
 def report(folder: Path, config: Any) -> int:
-    """Print the products and how the tiles ended, last."""
+    """Print the products, their accuracy where there is a reference, and last how the tiles ended."""
     from rich.console import Console
     from rich.table import Table
 
+    from rsmvs.cli.evaluate import figures
+    from rsmvs.io.manifests import read_json
     from rsmvs.stages.products import verdict
 
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
@@ -99,6 +101,9 @@ def report(folder: Path, config: Any) -> int:
         if path.is_file():
             table.add_row(_near(path), _size(path.stat().st_size), meaning)
     console.print(table)
+    metrics = folder / "products" / "metrics.json"
+    if metrics.is_file():
+        console.print(figures(read_json(metrics)))
     good, line = verdict(folder / "products" / "ledger.json", config.ledger)
     console.print(line)
     if not good:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from rsmvs.networks.features import conv_block
 
-_BOX = 9  # cells of the window in which RDM and height are taken as linearly related
+_BOX = 17  # cells of the window in which RDM and height are taken as linearly related
 
 
 def normalised_rdm(rdm_bchw: torch.Tensor) -> torch.Tensor:

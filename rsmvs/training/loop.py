@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -150,8 +151,8 @@ class Run:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, OSError) as error:
-            raise ManifestError(path, f"is no checkpoint ({error})", "delete it to start anew") from None
+        except (RuntimeError, EOFError, OSError, UnpicklingError):
+            raise ManifestError(path, "is no checkpoint", "delete it to start anew") from None
         now = {**as_dict(self.options), **self.task.architecture()}
         before = {**state["options"], **state["architecture"]}
         changed = [k for k in now if k not in _FREE and now[k] != before.get(k)]

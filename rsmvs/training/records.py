@@ -34,7 +34,7 @@ class TrainLog:
         path = self.folder / name
         new = not path.exists()
         with path.open("a", newline="") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(["step", *values])
             writer.writerow([step, *(f"{v:.7g}" for v in values.values())])

@@ -16,8 +16,15 @@ _WALL = 1.5  # gradient above which a face is a wall
 _TOLERANCE = 0.002  # m of height at the hit
 
 
-def block_maxima(surface: F32) -> F32:
-    """Highest node of each block of BLOCK x BLOCK cells, its far border included."""
+def block_maxima(surface: F32) -> tuple[F32, F32]:
+    """Highest node of each block of BLOCK x BLOCK cells, its far border included; and of BLOCK^2 x BLOCK^2 cells."""
+    fine = _maxima(surface)
+    ny, nx = (-(-n // BLOCK) for n in fine.shape)
+    padded = np.pad(fine, ((0, ny * BLOCK - fine.shape[0]), (0, nx * BLOCK - fine.shape[1])), mode="edge")
+    return fine, np.ascontiguousarray(padded.reshape(ny, BLOCK, nx, BLOCK).max(axis=(1, 3)))
+
+
+def _maxima(surface: F32) -> F32:
     h, w = surface.shape
     ny, nx = -(-h // BLOCK), -(-w // BLOCK)
     padded = np.pad(surface, ((0, ny * BLOCK + 1 - h), (0, nx * BLOCK + 1 - w)), mode="edge")
@@ -25,7 +32,7 @@ def block_maxima(surface: F32) -> F32:
     return np.ascontiguousarray(grown.reshape(ny, BLOCK, nx, BLOCK).max(axis=(1, 3)))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def bilinear(field: F32, x: float, y: float) -> float:
     """Value at (x, y); clamped to the border."""
     h, w = field.shape
@@ -35,68 +42,93 @@ def bilinear(field: F32, x: float, y: float) -> float:
     return (1 - b) * ((1 - a) * field[i, j] + a * field[i, j + 1]) + b * ((1 - a) * field[i + 1, j] + a * field[i + 1, j + 1])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def first_hit(
-    surface: F32, maxima: F32, x0: float, y0: float, z0: float, x1: float, y1: float, z1: float, t: float
+    surface: F32, maxima: F32, coarse: F32, x0: float, y0: float, z0: float, x1: float, y1: float, z1: float
 ) -> float:
-    """Parameter in [t, 1] where the segment from (x0, y0, z0) down to (x1, y1, z1) first meets the surface."""
+    """Parameter in [0, 1] where the segment from (x0, y0, z0) down to (x1, y1, z1) first meets the surface.
+
+    maxima, coarse: highest points of blocks of BLOCK and of BLOCK^2 cells. A ray above a block's highest point passes it
+    at once; elsewhere it walks in half cells.
+    """
     dx, dy, dz = x1 - x0, y1 - y0, z1 - z0
     step = 0.5 / max(abs(dx), abs(dy), 0.5)
-    above = t
+    t, above = 0.0, 0.0
     while t < 1.0:
-        x, y = x0 + t * dx, y0 + t * dy
-        bj = min(max(int(x) // BLOCK, 0), maxima.shape[1] - 1)
-        bi = min(max(int(y) // BLOCK, 0), maxima.shape[0] - 1)
-        leave = 1.0
-        if dx != 0.0:
-            leave = min(leave, ((bj + (1 if dx > 0 else 0)) * BLOCK - x0) / dx)
-        if dy != 0.0:
-            leave = min(leave, ((bi + (1 if dy > 0 else 0)) * BLOCK - y0) / dy)
-        if leave <= t:
-            leave = t + step  # outside of the field, or on a block's border
-        enter = (maxima[bi, bj] - z0) / dz
-        if enter >= leave:  # over the whole block
+        leave, high = _block(coarse, BLOCK * BLOCK, x0, y0, dx, dy, t)
+        if z0 + leave * dz >= high:
+            above, t = leave, leave + 1e-9
+            continue
+        leave, high = _block(maxima, BLOCK, x0, y0, dx, dy, t)
+        enter = (high - z0) / dz
+        if enter >= leave:
             above, t = leave, leave + 1e-9
             continue
         t = max(t, enter)
-        while t < leave:
+        while True:
             if z0 + t * dz <= bilinear(surface, x0 + t * dx, y0 + t * dy):
                 return _refine(surface, x0, y0, z0, dx, dy, dz, above, t)
-            above, t = t, t + step
-        t = leave
-        if z0 + t * dz <= bilinear(surface, x0 + t * dx, y0 + t * dy):
-            return _refine(surface, x0, y0, z0, dx, dy, dz, above, t)
-        above, t = t, t + 1e-9
+            above = t
+            if t >= leave:
+                break
+            t = min(t + step, leave)
+        t += 1e-9
     return 1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _block(maxima: F32, size: int, x0: float, y0: float, dx: float, dy: float, t: float) -> tuple[float, float]:
+    """Where a ray leaves the block it is in at `t`, and the block's highest point. Rays outside the field go on to its rim."""
+    bj = min(max(int(x0 + t * dx) // size, 0), maxima.shape[1] - 1)
+    bi = min(max(int(y0 + t * dy) // size, 0), maxima.shape[0] - 1)
+    leave = 1.0
+    if dx != 0.0:
+        leave = min(leave, ((bj + (1 if dx > 0 else 0)) * size - x0) / dx)
+    if dy != 0.0:
+        leave = min(leave, ((bi + (1 if dy > 0 else 0)) * size - y0) / dy)
+    if leave <= t:
+        leave = min(t + 4.0 / max(abs(dx), abs(dy), 4.0), 1.0)
+    return leave, maxima[bi, bj]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _refine(
     surface: F32, x0: float, y0: float, z0: float, dx: float, dy: float, dz: float, above: float, below: float
 ) -> float:
-    """Bisection between a point above the surface and one below it."""
-    for _ in range(30):
-        mid = (above + below) / 2
-        if (below - above) * abs(dz) < _TOLERANCE:
-            return mid
-        if z0 + mid * dz <= bilinear(surface, x0 + mid * dx, y0 + mid * dy):
-            below = mid
+    """Root between a point above the surface and one below it: false position, damped as in the Illinois method."""
+    f = z0 + above * dz - bilinear(surface, x0 + above * dx, y0 + above * dy)
+    g = z0 + below * dz - bilinear(surface, x0 + below * dx, y0 + below * dy)
+    t = below
+    for _ in range(20):
+        if f - g < 1e-12:
+            break
+        t = above + (below - above) * f / (f - g)
+        e = z0 + t * dz - bilinear(surface, x0 + t * dx, y0 + t * dy)
+        if abs(e) < _TOLERANCE:
+            break
+        if e <= 0:
+            below, g, f = t, e, 0.5 * f
         else:
-            above = mid
-    return (above + below) / 2
+            above, f, g = t, e, 0.5 * g
+    return t
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def ray_ends(ends: F64, step: float, col: float, row: float) -> tuple[float, float, float, float]:
     """(x, y) at the highest and at the lowest height of the ray of a pixel, from a lattice (ny, nx, 4) every `step` px."""
     x, y = col / step, row / step
     j, i = min(max(int(x), 0), ends.shape[1] - 2), min(max(int(y), 0), ends.shape[0] - 2)
     a, b = x - j, y - i
-    e = (1 - b) * ((1 - a) * ends[i, j] + a * ends[i, j + 1]) + b * ((1 - a) * ends[i + 1, j] + a * ends[i + 1, j + 1])
-    return e[0], e[1], e[2], e[3]
+    w00, w01, w10, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
+    # scalars: an expression of array slices would allocate at each ray
+    x0 = w00 * ends[i, j, 0] + w01 * ends[i, j + 1, 0] + w10 * ends[i + 1, j, 0] + w11 * ends[i + 1, j + 1, 0]
+    y0 = w00 * ends[i, j, 1] + w01 * ends[i, j + 1, 1] + w10 * ends[i + 1, j, 1] + w11 * ends[i + 1, j + 1, 1]
+    x1 = w00 * ends[i, j, 2] + w01 * ends[i, j + 1, 2] + w10 * ends[i + 1, j, 2] + w11 * ends[i + 1, j + 1, 2]
+    y1 = w00 * ends[i, j, 3] + w01 * ends[i, j + 1, 3] + w10 * ends[i + 1, j, 3] + w11 * ends[i + 1, j + 1, 3]
+    return x0, y0, x1, y1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def shadow_heights(surface: F32, dx: float, dy: float, drop: float) -> F32:
     """Height below which a point lies in the shadow of others.
 
@@ -127,9 +159,9 @@ def shadow_heights(surface: F32, dx: float, dy: float, drop: float) -> F32:
     return shadow
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cast_heights(
-    layers: Any, maxima: F32, ends: F64, step: float, heights: tuple[float, float], out: F32, classes: Any
+    layers: Any, maxima: tuple[F32, F32], ends: F64, step: float, heights: tuple[float, float], out: F32, classes: Any
 ) -> None:
     """Height (m; NaN outside the field) and class of the surface at each pixel centre; classes -1 outside."""
     surface, labels = layers
@@ -137,7 +169,7 @@ def cast_heights(
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             x0, y0, x1, y1 = ray_ends(ends, step, c, r)
-            t = first_hit(surface, maxima, x0, y0, high, x1, y1, low, 0.0)
+            t = first_hit(surface, *maxima, x0, y0, high, x1, y1, low)
             x, y = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
             out[r, c], classes[r, c] = np.nan, -1
             if 0 <= x <= surface.shape[1] - 1 and 0 <= y <= surface.shape[0] - 1:
@@ -146,7 +178,7 @@ def cast_heights(
                 classes[r, c] = labels[i, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def owner(surface: F32, x: float, y: float) -> tuple[int, int, bool]:
     """The node that a point belongs to: the nearest one, or on a wall the one on top; and whether it is a wall."""
     j, i = min(int(x), surface.shape[1] - 2), min(int(y), surface.shape[0] - 2)
@@ -161,9 +193,9 @@ def owner(surface: F32, x: float, y: float) -> tuple[int, int, bool]:
     return min(int(y + 0.5), surface.shape[0] - 1), min(int(x + 0.5), surface.shape[1] - 1), False
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def shade(
-    layers: Any, maxima: F32, ends: F64, step: float, heights: tuple[float, float], cell: float,
+    layers: Any, maxima: tuple[F32, F32], ends: F64, step: float, heights: tuple[float, float], cell: float,
     top: F32, side: F32, sun: Any, sky: F32, beam: F32, samples: int, out: F32,
 ) -> None:
     """Radiance (c, h, w), the mean of samples x samples lines of sight over each pixel's square.
@@ -178,7 +210,7 @@ def shade(
             for n in range(samples * samples):
                 dc, dr = (n % samples + 0.5) / samples - 0.5, (n // samples + 0.5) / samples - 0.5
                 x0, y0, x1, y1 = ray_ends(ends, step, c + dc, r + dr)
-                t = first_hit(surface, maxima, x0, y0, high, x1, y1, low, 0.0)
+                t = first_hit(surface, *maxima, x0, y0, high, x1, y1, low)
                 x = min(max(x0 + t * (x1 - x0), 0.0), surface.shape[1] - 1.001)
                 y = min(max(y0 + t * (y1 - y0), 0.0), surface.shape[0] - 1.001)
                 z = high + t * (low - high)
@@ -195,10 +227,11 @@ def shade(
                     tone = bilinear(albedo, x, y)
                     for k in range(out.shape[0]):
                         out[k, r, c] += tone * top[material[i, j], k] * (beam[k] * cosine * lit + sky[k] * glow)
-            out[:, r, c] /= samples * samples
+            for k in range(out.shape[0]):
+                out[k, r, c] /= samples * samples
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def gradient(surface: F32, x: float, y: float, cell: float) -> tuple[float, float]:
     """(dz/dx, dz/dy) of the bilinear surface, metres a metre."""
     j, i = int(x), int(y)
@@ -208,7 +241,7 @@ def gradient(surface: F32, x: float, y: float, cell: float) -> tuple[float, floa
     return gx / cell, gy / cell
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def facade(below_eave: float, along: float) -> float:
     """Brightness of a wall: rows of dark windows, one a storey (2.8 m)."""
     storey, bay = (below_eave / 2.8) % 1.0, (along / 2.4) % 1.0

@@ -82,7 +82,7 @@ def render_view(scene: Scene, options: ViewOptions, seed: int, size: tuple[int, 
 
 
 def _radiance(scene: Scene, light: Light, ends: F64, heights: tuple[float, float], shape: tuple[int, int],
-              maxima: F32 | None = None) -> F32:
+              maxima: tuple[F32, F32] | None = None) -> F32:
     """Panchromatic radiance (h, w) along the lines of sight of a lattice (see `ray_lattice`)."""
     out = np.zeros((1, *shape), np.float32)
     maxima = block_maxima(scene.surface) if maxima is None else maxima

@@ -54,14 +54,18 @@ def _best_in_gate(
 ) -> None:
     """Best source feature of each reference feature (-1: none) within its gate; dots (n, 2) best and second-best.
 
-    gate (n, 4): lowest and highest along, lowest and highest across.
+    gate (n, 4): lowest and highest along, lowest and highest across. src_xy is sorted by row.
     """
-    m = len(src_xy)
-    seen, value = np.empty(m, np.int64), np.empty(m, np.float32)
+    rows = np.ascontiguousarray(src_xy[:, 1])
+    seen, value = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
     for i in range(len(middle)):
         best[i], dots[i, 0], dots[i, 1] = -1, -1.0, -1.0
         count, top = 0, -1
-        for j in range(m):
+        down = gate[i, :2] * direction[i, 1]
+        side = gate[i, 2:] * direction[i, 0]
+        start = np.searchsorted(rows, middle[i, 1] + down.min() + side.min())
+        stop = np.searchsorted(rows, middle[i, 1] + down.max() + side.max(), "right")
+        for j in range(start, stop):
             dx, dy = src_xy[j, 0] - middle[i, 0], src_xy[j, 1] - middle[i, 1]
             along = dx * direction[i, 0] + dy * direction[i, 1]
             if along < gate[i, 0] or along > gate[i, 1]:
@@ -93,7 +97,10 @@ def match_in_gate(curves: Curves, gate: F64, reference: Features, source: Featur
     n = len(reference.xy)
     best, dots = np.empty(n, np.int64), np.empty((n, 2), np.float32)
     gate = np.ascontiguousarray(gate, np.float64)
-    _best_in_gate(curves.middle, curves.direction, gate, reference.descriptors, source.xy, source.descriptors, best, dots)
+    by_row = np.argsort(source.xy[:, 1], kind="stable")
+    sorted_source = source.xy[by_row], source.descriptors[by_row]
+    _best_in_gate(curves.middle, curves.direction, gate, reference.descriptors, *sorted_source, best, dots)
+    best[best >= 0] = by_row[best[best >= 0]]
     first, second = 1 - dots[:, 0], 1 - dots[:, 1]  # half the squared distances
     good = (best >= 0) & (first < ratio * ratio * second)
     rivals = np.full(len(source.xy), -2.0, np.float32)

@@ -14,7 +14,7 @@ from numba import njit
 from rsmvs.types import F32, F64
 
 _STEPS = 15
-_CONVERGED = 0.003  # px
+_CONVERGED = 0.01  # px; the step after would be a tenth of that
 _TRANSLATION_STEPS = 3
 
 

@@ -86,10 +86,15 @@ class AdjustOptions:
 class SelectOptions:
     max_sets: int = opt(10, "view sets (a reference with its sources) per tile", low=1, high=100)
     max_sources: int = opt(5, "source views per set", low=1, high=20)
+    sets_per_reference: int = opt(1, "sets with the same reference; more, for many sets of few sources", low=1, high=100)
     min_angle: float = opt(3.0, "smallest convergence angle of reference and source", unit="deg", low=0, high=60)
+    best_angle: float = opt(15.0, "convergence angle that scores best", unit="deg", low=1, high=60)
     max_angle: float = opt(50.0, "largest convergence angle of reference and source", unit="deg", low=1, high=120)
     min_overlap: float = opt(0.1, "smallest share of the tile that a view must see", low=0, high=1)
     max_days: float = opt(60.0, "largest time between reference and source where closer ones exist", unit="d", low=0)
+    min_points: int = opt(20, "tie points in and around a tile that its height range may rest on", low=3, high=10000)
+    height_margin: float = opt(30.0, "height searched above the highest tie points; half of it below the lowest",
+                               unit="m", low=0, high=1000)
 
 
 @dataclass(frozen=True)
@@ -107,54 +112,22 @@ class SgmOptions:
 
 
 @dataclass(frozen=True)
-class CascadeOptions:
-    """Architecture of a learned matcher; stands in the card of its weights."""
-
-    regularizer: str = opt("casmvs", "from costs to heights", choices=("red", "casmvs", "ucs"))
-    feature_channels: tuple[int, ...] = opt((8, 16, 32), "feature widths at strides 1, 2, 4", low=1, high=512)
-    regularizer_widths: tuple[int, ...] = opt((8, 8, 8), "first width of the regulariser at strides 4, 2, 1", low=1, high=512)
-    levels: int = opt(3, "halvings inside the regulariser", low=0, high=4)
-    hypotheses: tuple[int, ...] = opt((64, 32, 8), "height planes at strides 4, 2, 1; multiples of 2 ** levels", low=2, high=1024)
-    interval_ratio: tuple[float, ...] = opt((4.0, 2.0, 1.0), "distance of planes, past the first stage, in min_interval", low=0)
-    min_interval: float = opt(0.0, "unit of interval_ratio; 0: the GSD of the reference", unit="m", low=0)
-    lamb: float = opt(1.5, "ucs: half search range of the next stage in standard deviations", low=0.1, high=10)
-    visibility: bool = opt(False, "weigh each source by its learned visibility instead of equally")
-    zncc_window: int = opt(0, "side of the correlation window added to the learned costs; 0: none", unit="px", low=0, high=15)
-    rdm: bool = opt(False, "fuse the relative depth map into the reference features")
-    rdm_guide: bool = opt(False, "let the relative depth map sharpen the centre of the search range")
-    polish: bool = opt(False, "choose the last height among those of neighbouring pixels by the image")
-    prior_stage: int = opt(1, "first stage run when a prior height map is given", low=0, high=2)
-    prior_cells: int = opt(5, "neighbourhood whose prior heights are searched, in cells of that stage", low=1, high=31)
-
-
-PRESETS = {
-    "paper": CascadeOptions(),
-    "small": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 6, 4), levels=2, hypotheses=(48, 16, 8)),
-    "refine": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 8, 6), levels=2, hypotheses=(48, 16, 8),
-                             zncc_window=5, polish=True),
-}
+class LearnedOptions:
+    weights: str = opt("", "embedded weights by name, or a .safetensors file with its card; empty: embedded for the model")
+    backend: str = opt("auto", "what runs the network; auto: a GPU, else OpenVINO where it is installed, else torch",
+                       choices=("auto", "torch", "openvino"))
+    window: int = opt(1024, "largest side of the windows that go through the network", unit="px", low=64, high=4096)
+    overlap: int = opt(64, "overlap of these windows, over which they are blended", unit="px", low=0, high=512)
+    threads: int = opt(0, "threads of the network; 0: the library's choice", low=0, high=256)
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    steps: int = opt(10000, "optimiser steps", low=1)
-    batch_size: int = opt(2, "samples per step and process", low=1, high=1024)
-    accumulate: int = opt(1, "batches whose gradients are summed into one step", low=1, high=1024)
-    lr: float = opt(1e-3, "learning rate", low=0)
-    lr_end: float = opt(1e-5, "learning rate at the last step, on a cosine; equal to lr: constant", low=0)
-    warmup: int = opt(0, "steps over which the learning rate rises from zero", low=0)
-    alpha: float = opt(0.9, "RMSprop: smoothing of the squared gradient", low=0, high=1)
-    clip_norm: float = opt(5.0, "largest gradient norm; 0: none", low=0)
-    dlossw: tuple[float, ...] = opt((0.5, 1.0, 2.0), "weights of the stages' losses", low=0)
-    ema: float = opt(0.0, "decay of the moving average of the weights that is kept in the end; 0: none", low=0, high=0.99999)
-    precision: str = opt("auto", "arithmetic of the convolutions; auto: bf16 on a GPU", choices=("auto", "fp32", "bf16"))
-    workers: int = opt(0, "processes that prepare samples", low=0, high=256)
-    threads: int = opt(0, "threads of a process; 0: the library's choice", low=0, high=256)
-    seed: int = opt(0, "of initial weights and sample order", low=0)
-    log_every: int = opt(10, "steps between rows of the log", low=1)
-    save_every: int = opt(200, "steps between checkpoints", low=1)
-    eval_every: int = opt(1000, "steps between evaluations of the fixed set", low=1)
-    tensorboard: bool = opt(False, "also write TensorBoard events (needs the package tensorboard)")
+class RdmOptions:
+    model: str = opt("", "Depth-Anything model: a folder, or a hub name, which may be downloaded; empty: the embedded one")
+    window: int = opt(518, "side of the windows that go through the model; a multiple of its patch size", unit="px",
+                      low=56, high=4096)
+    overlap: float = opt(0.5, "overlap of neighbouring windows, as a share of their side", low=0.1, high=0.9)
+    blurs: tuple[float, ...] = opt((0.0, 2.0, 8.0), "Gaussian blur of the three channels", unit="px", low=0)
 
 
 @dataclass(frozen=True)
@@ -174,6 +147,9 @@ class FilterOptions:
 
 @dataclass(frozen=True)
 class FuseOptions:
+    max_step: float = opt(2.0, "height step between neighbouring pixels past which the surface is torn: a wall",
+                          unit="m", low=0.01, high=100)
+    merge: float = opt(1.0, "heights of several references this close in a cell are one surface", unit="m", low=0.01, high=100)
     fill_radius: float = opt(1.5, "holes up to twice this width are filled from their rim", unit="m", low=0, high=50)
 
 
@@ -181,6 +157,9 @@ class FuseOptions:
 class ProductOptions:
     vertical: str = opt("ellipsoid", "what the heights of the products count from", choices=("ellipsoid", "egm96", "egm2008"))
     geoid: str | None = opt(None, "geoid grid (GTX or PROJ's GeoTIFF); found in PROJ's data folders when absent", path=True)
+    max_object_size: float = opt(50.0, "widest building or wood that the terrain model passes under", unit="m", low=4, high=500)
+    fill_reach: float = opt(5.0, "holes up to twice this width are interpolated in dsm_filled, wider ones take the terrain",
+                            unit="m", low=0, high=200)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from analytic_scene import field, sample
 from rsmvs.geometry.warp import WarpField
 from rsmvs.geometry.warp_torch import at_stride, dense_field, source_pixels
 from rsmvs.geometry.warp_torch import sample as sample_maps
+from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cascade import Cascade, Polish, StageHeights
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility, zncc
 from rsmvs.networks.features import FeatureNet, upsampled
 from rsmvs.networks.rdm_fusion import RDMFusion, RDMGuide
 from rsmvs.networks.regularizers import ConvGRU, HeightPlanes, RecurrentED, StreamedReadOut, UNet3D, read_volume
 from rsmvs.networks.tensors import normalised, stack_of, stack_tensors
-from rsmvs.options import CascadeOptions
 
 TINY = CascadeOptions(feature_channels=(4, 4, 6), regularizer_widths=(4, 4, 4), levels=2, hypotheses=(8, 8, 4))
 

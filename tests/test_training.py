@@ -17,8 +17,8 @@ from analytic_scene import Scenes, sample
 
 from rsmvs.errors import ConfigError, ManifestError
 from rsmvs.io.weights import read_weights, write_weights
+from rsmvs.network_options import CascadeOptions, TrainOptions
 from rsmvs.networks.cascade import StageHeights
-from rsmvs.options import CascadeOptions, TrainOptions
 from rsmvs.training.loop import Run, _Order, train
 from rsmvs.training.losses import at_stride, cascade_loss, height_loss
 from rsmvs.training.tasks import CascadeTask
@@ -165,7 +165,7 @@ _KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
 from test_training import _task, _scenes
-from rsmvs.options import TrainOptions
+from rsmvs.network_options import TrainOptions
 from rsmvs.training.loop import train
 import torch
 torch.set_num_threads(1)
@@ -206,7 +206,7 @@ sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from test_training import _task, _scenes
-from rsmvs.options import TrainOptions
+from rsmvs.network_options import TrainOptions
 from rsmvs.training.loop import train
 train(_task, _scenes(), TrainOptions(steps=2, batch_size=1, log_every=1), {folder!r})
 """
@@ -228,7 +228,8 @@ def test_two_processes_train_one_network(tmp_path):
 
 
 def test_weights_come_back_with_their_card(tmp_path):
-    path = train(_task, _scenes(), TrainOptions(steps=1), tmp_path, card={"data": "analytic scenes", "domain": {"gsd": [0.5, 0.5]}})
+    card = {"data": "analytic scenes", "domain": {"gsd": [0.5, 0.5]}}
+    path = train(_task, _scenes(), TrainOptions(steps=1), tmp_path, card=card)
     weights = read_weights(str(path))
     assert weights.card["architecture"]["kind"] == "cascade"
     assert weights.card["training"]["data"] == "analytic scenes"

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from rsmvs.geometry.warp_torch import at_stride
+from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility
 from rsmvs.networks.features import FeatureNet, conv_block, upsampled
 from rsmvs.networks.rdm_fusion import RDMFusion, RDMGuide, normalised_rdm
 from rsmvs.networks.regularizers import HeightPlanes, RecurrentED, UNet3D
-from rsmvs.options import CascadeOptions
 
 STRIDES = (4, 2, 1)
 MULTIPLE = 32  # of height and width of the reference: stride 4 times three halvings

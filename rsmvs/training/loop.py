@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from rsmvs.config import as_dict
 from rsmvs.errors import ConfigError, ManifestError
 from rsmvs.io.manifests import atomic
-from rsmvs.options import TrainOptions
+from rsmvs.network_options import TrainOptions
 from rsmvs.training.records import TrainLog, finish
 from rsmvs.training.tasks import Task
 

@@ -11,7 +11,7 @@ from rsmvs.config import as_dict
 from rsmvs.errors import ConfigError
 from rsmvs.io.manifests import atomic
 from rsmvs.io.weights import write_weights
-from rsmvs.options import TrainOptions
+from rsmvs.network_options import TrainOptions
 from rsmvs.training.tasks import Task
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from rsmvs.config import as_dict
+from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cascade import Cascade, StackTensors, StageHeights
 from rsmvs.networks.tensors import stack_of, stack_tensors, truth_of
-from rsmvs.options import CascadeOptions
 from rsmvs.training.losses import cascade_loss
 from rsmvs.types import Sample
 

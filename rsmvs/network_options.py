@@ -1,0 +1,59 @@
+"""Options of the networks: their architecture, which stands in the card of their weights, and their training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rsmvs.options import opt
+
+
+@dataclass(frozen=True)
+class CascadeOptions:
+    """Architecture of a learned matcher; stands in the card of its weights."""
+
+    regularizer: str = opt("casmvs", "from costs to heights", choices=("red", "casmvs", "ucs"))
+    feature_channels: tuple[int, ...] = opt((8, 16, 32), "feature widths at strides 1, 2, 4", low=1, high=512)
+    regularizer_widths: tuple[int, ...] = opt((8, 8, 8), "first width of the regularisers at strides 4, 2, 1", low=1, high=512)
+    levels: int = opt(3, "halvings inside the regulariser", low=0, high=4)
+    hypotheses: tuple[int, ...] = opt((64, 32, 8), "height planes at strides 4, 2, 1; multiples of 2 ** levels", low=2, high=1024)
+    interval_ratio: tuple[float, ...] = opt((4.0, 2.0, 1.0), "plane distances past the first stage, in min_interval", low=0)
+    min_interval: float = opt(0.0, "unit of interval_ratio; 0: the GSD of the reference", unit="m", low=0)
+    lamb: float = opt(1.5, "ucs: half search range of the next stage in standard deviations", low=0.1, high=10)
+    visibility: bool = opt(False, "weigh each source by its learned visibility instead of equally")
+    zncc_window: int = opt(0, "side of the correlation window added to the learned costs; 0: none", unit="px", low=0, high=15)
+    rdm: bool = opt(False, "fuse the relative depth map into the reference features")
+    rdm_guide: bool = opt(False, "let the relative depth map sharpen the centre of the search range")
+    polish: bool = opt(False, "choose the last height among those of neighbouring pixels by the image")
+    prior_stage: int = opt(1, "first stage run when a prior height map is given", low=0, high=2)
+    prior: str = opt("none", "where a height map to start from comes from, when none is given", choices=("none", "sgm"))
+    prior_cells: int = opt(5, "neighbourhood whose prior heights are searched, in cells of that stage", low=1, high=31)
+
+
+PRESETS = {
+    "paper": CascadeOptions(),
+    "small": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 6, 4), levels=2, hypotheses=(48, 16, 8)),
+    "refine": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 8, 6), levels=2, hypotheses=(48, 16, 8),
+                             zncc_window=5, polish=True, prior="sgm"),
+}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    steps: int = opt(10000, "optimiser steps", low=1)
+    batch_size: int = opt(2, "samples per step and process", low=1, high=1024)
+    accumulate: int = opt(1, "batches whose gradients are summed into one step", low=1, high=1024)
+    lr: float = opt(1e-3, "learning rate", low=0)
+    lr_end: float = opt(1e-5, "learning rate at the last step, on a cosine; equal to lr: constant", low=0)
+    warmup: int = opt(0, "steps over which the learning rate rises from zero", low=0)
+    alpha: float = opt(0.9, "RMSprop: smoothing of the squared gradient", low=0, high=1)
+    clip_norm: float = opt(5.0, "largest gradient norm; 0: none", low=0)
+    dlossw: tuple[float, ...] = opt((0.5, 1.0, 2.0), "weights of the stages' losses", low=0)
+    ema: float = opt(0.0, "decay of the moving average of the weights that is kept in the end; 0: none", low=0, high=0.99999)
+    precision: str = opt("auto", "arithmetic of the convolutions; auto: bf16 on a GPU", choices=("auto", "fp32", "bf16"))
+    workers: int = opt(0, "processes that prepare samples", low=0, high=256)
+    threads: int = opt(0, "threads of a process; 0: the library's choice", low=0, high=256)
+    seed: int = opt(0, "of initial weights and sample order", low=0)
+    log_every: int = opt(10, "steps between rows of the log", low=1)
+    save_every: int = opt(200, "steps between checkpoints", low=1)
+    eval_every: int = opt(1000, "steps between evaluations of the fixed set", low=1)
+    tensorboard: bool = opt(False, "also write TensorBoard events (needs the package tensorboard)")

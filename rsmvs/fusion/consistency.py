@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from rsmvs.geometry.warp import WarpField, field_at
 from rsmvs.types import F32, F64
@@ -25,10 +26,13 @@ class Other(NamedTuple):
 
 
 class Consistent(NamedTuple):
-    """height: mean of the agreeing heights, the reference's own included (m). support: other views that agree."""
+    """height: mean of the agreeing heights, the reference's own included (m), (h, w). agrees: bit k set where other k
+    agrees. against: other views that see a lower surface through the point (free-space violations, Merrell et al.
+    2007); a view with a higher one in front of it says nothing."""
 
     height: F32
-    support: np.ndarray
+    agrees: NDArray[np.uint32]
+    against: NDArray[np.uint8]
 
 
 @njit(cache=True, nogil=True)
@@ -52,7 +56,7 @@ def _sample(height: F32, u: float, v: float, bound: float) -> float:
 @njit(cache=True, nogil=True)
 def _check(
     height: F32, other: F32, there: F64, there_lattice: F64, back: F64, back_lattice: F64, psi: float, bound: float,
-    support: np.ndarray, total: F64,
+    bit: int, agrees: NDArray[np.uint32], against: NDArray[np.uint8], total: F64,
 ) -> None:
     h, w = height.shape
     for r in range(h):
@@ -63,17 +67,20 @@ def _check(
             u, v = field_at(there, there_lattice, c, r, z)
             z2 = _sample(other, u, v, bound)
             if not abs(z2 - z) < bound:
+                if z2 < z:
+                    against[r, c] += 1
                 continue
             x, y = field_at(back, back_lattice, u, v, z2)
             if np.hypot(x - c, y - r) < psi:
-                support[r, c] += 1
+                agrees[r, c] |= np.uint32(1) << np.uint32(bit)
                 total[r, c] += z2
 
 
 def check_consistency(height: F32, others: list[Other], max_reprojection: float, max_difference: float) -> Consistent:
-    """Heights (h, w) of a reference against those of other references; limits in pixels and metres."""
-    support, total = np.zeros(height.shape, np.uint8), height.astype(np.float64)
-    for o in others:
+    """Heights (h, w) of a reference against those of up to 32 other references; limits in pixels and metres."""
+    agrees, against = np.zeros(height.shape, np.uint32), np.zeros(height.shape, np.uint8)
+    total = height.astype(np.float64)
+    for k, o in enumerate(others):
         fields = (o.there.coefs, o.there.lattice, o.back.coefs, o.back.lattice)
-        _check(height, o.height, *fields, max_reprojection, max_difference, support, total)
-    return Consistent((total / (support + 1.0)).astype(np.float32), support)
+        _check(height, o.height, *fields, max_reprojection, max_difference, k, agrees, against, total)
+    return Consistent((total / (np.bitwise_count(agrees) + 1.0)).astype(np.float32), agrees, against)

@@ -7,8 +7,11 @@ The layers of all references are then fused cell by cell.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from rsmvs.geometry.grid import Grid
 from rsmvs.geometry.warp import WarpField, field_at
@@ -30,17 +33,17 @@ def _ground(height: F32, coefs: F64, lattice: F64, x0: float, y0: float, step: f
 
 
 @njit(cache=True, nogil=True)
-def _draw(height: F32, value: F32, gx: F32, gy: F32, max_step: float, layer: F32, extra: F32) -> None:
+def _draw(height: F32, values: F32, gx: F32, gy: F32, max_step: float, layer: F32, carried: F32) -> None:
+    """Two triangles per pixel square, where the surface is continuous; the upper surface wins."""
     h, w = height.shape
     gh, gw = layer.shape
-    a = np.empty(3, np.int64)
-    b = np.empty(3, np.int64)
+    a, b = np.empty(3, np.int64), np.empty(3, np.int64)
     for r in range(h - 1):
         for c in range(w - 1):
             for half in range(2):
                 a[0], b[0] = r, c + 1
                 a[1], b[1] = r + 1, c
-                a[2], b[2] = (r, c) if half == 0 else (r + 1, c + 1)
+                a[2], b[2] = r + half, c + half
                 z0, z1, z2 = height[a[0], b[0]], height[a[1], b[1]], height[a[2], b[2]]
                 if not max(z0, max(z1, z2)) - min(z0, min(z1, z2)) <= max_step:
                     continue
@@ -50,8 +53,10 @@ def _draw(height: F32, value: F32, gx: F32, gy: F32, max_step: float, layer: F32
                 area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
                 if abs(area) < 1e-9:
                     continue
-                for i in range(max(int(np.ceil(min(y0, min(y1, y2)))), 0), min(int(np.floor(max(y0, max(y1, y2)))) + 1, gh)):
-                    for j in range(max(int(np.ceil(min(x0, min(x1, x2)))), 0), min(int(np.floor(max(x0, max(x1, x2)))) + 1, gw)):
+                top, low = int(np.ceil(min(y0, min(y1, y2)))), int(np.floor(max(y0, max(y1, y2)))) + 1
+                left, right = int(np.ceil(min(x0, min(x1, x2)))), int(np.floor(max(x0, max(x1, x2)))) + 1
+                for i in range(max(top, 0), min(low, gh)):
+                    for j in range(max(left, 0), min(right, gw)):
                         w1 = ((j - x0) * (y2 - y0) - (x2 - x0) * (i - y0)) / area
                         w2 = ((x1 - x0) * (i - y0) - (j - x0) * (y1 - y0)) / area
                         if w1 < -1e-6 or w2 < -1e-6 or w1 + w2 > 1 + 1e-6:
@@ -59,12 +64,13 @@ def _draw(height: F32, value: F32, gx: F32, gy: F32, max_step: float, layer: F32
                         z = z0 + w1 * (z1 - z0) + w2 * (z2 - z0)
                         if not layer[i, j] >= z:  # empty (NaN) or lower
                             layer[i, j] = z
-                            v0, v1, v2 = value[a[0], b[0]], value[a[1], b[1]], value[a[2], b[2]]
-                            extra[i, j] = v0 + w1 * (v1 - v0) + w2 * (v2 - v0)
+                            for k in range(values.shape[0]):
+                                v0, v1, v2 = values[k, a[0], b[0]], values[k, a[1], b[1]], values[k, a[2], b[2]]
+                                carried[k, i, j] = v0 + w1 * (v1 - v0) + w2 * (v2 - v0)
 
 
 @njit(cache=True, nogil=True)
-def _splat(height: F32, value: F32, gx: F32, gy: F32, layer: F32, extra: F32) -> None:
+def _splat(height: F32, values: F32, gx: F32, gy: F32, layer: F32, carried: F32) -> None:
     """Single points, into cells that no triangle reached."""
     h, w = height.shape
     gh, gw = layer.shape
@@ -76,61 +82,116 @@ def _splat(height: F32, value: F32, gx: F32, gy: F32, layer: F32, extra: F32) ->
             j, i = int(np.floor(gx[r, c] + 0.5)), int(np.floor(gy[r, c] + 0.5))
             if 0 <= i < gh and 0 <= j < gw and not drawn[i, j] and not layer[i, j] >= height[r, c]:
                 layer[i, j] = height[r, c]
-                extra[i, j] = value[r, c]
+                carried[:, i, j] = values[:, r, c]
 
 
-def draw_surface(height: F32, value: F32, ground: WarpField, grid: Grid, max_step: float) -> tuple[F32, F32]:
-    """Heights (h, w) of a reference window on a ground grid, and a second value carried along.
+def draw_surface(height: F32, values: F32, ground: WarpField, grid: Grid, max_step: float) -> tuple[F32, F32]:
+    """Heights (h, w) of a reference window on a ground grid, with k values (k, h, w) carried along.
 
     ground: field from window pixels and height to (x, y) of the grid's CRS. max_step: largest height step (m) between
-    neighbouring pixels that is still one surface. Returns two (grid.height, grid.width) rasters, NaN where empty.
+    neighbouring pixels that is still one surface. Returns (grid.height, grid.width) and (k, grid.height, grid.width)
+    rasters, NaN where empty.
     """
     gx, gy = np.empty(height.shape, np.float32), np.empty(height.shape, np.float32)
     _ground(height, ground.coefs, ground.lattice, grid.x0, grid.y0, grid.step, gx, gy)
-    layer, extra = np.full(grid.shape, np.nan, np.float32), np.full(grid.shape, np.nan, np.float32)
-    _draw(height, value, gx, gy, max_step, layer, extra)
-    _splat(height, value, gx, gy, layer, extra)
-    return layer, extra
+    layer = np.full(grid.shape, np.nan, np.float32)
+    carried = np.full((len(values), *grid.shape), np.nan, np.float32)
+    _draw(height, values, gx, gy, max_step, layer, carried)
+    _splat(height, values, gx, gy, layer, carried)
+    return layer, carried
+
+
+class Surface(NamedTuple):
+    """A fused surface on a ground grid, (h, w) each: height (m), agreeing views, confidence 0 to 1, sigma (m)."""
+
+    height: F32
+    n_views: NDArray[np.uint8]
+    confidence: F32
+    sigma: F32
 
 
 @njit(cache=True, nogil=True)
-def _fuse(layers: F32, weights: F32, bound: float, height: F32, count: np.ndarray, weight: F32, spread: F32) -> None:
+def _fuse(
+    layers: F32, views: F32, confidences: F32, sigmas: F32, bound: float, height: F32, n_views: NDArray[np.uint8],
+    confidence: F32, sigma: F32,
+) -> None:
     n, h, w = layers.shape
     for r in range(h):
         for c in range(w):
-            best_sum, best_mid = np.float32(-1.0), np.float32(np.nan)
+            best_sum, middle = np.float32(-1.0), np.float32(np.nan)
             for k in range(n):
-                mid = layers[k, r, c]
-                if np.isnan(mid):
+                z = layers[k, r, c]
+                if np.isnan(z):
                     continue
                 total = np.float32(0.0)
                 for m in range(n):
-                    if abs(layers[m, r, c] - mid) <= bound:
-                        total += weights[m, r, c]
-                if total > best_sum or (total == best_sum and mid > best_mid):
-                    best_sum, best_mid = total, mid
+                    if abs(layers[m, r, c] - z) <= bound:
+                        total += views[m, r, c]
+                if total > best_sum or (total == best_sum and z > middle):
+                    best_sum, middle = total, z
             if best_sum < 0:
                 continue
-            s, sw, ss, members = 0.0, 0.0, 0.0, 0
+            s, ss, sw, sc, si, most = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for m in range(n):
-                d = layers[m, r, c] - best_mid
+                d = np.float64(layers[m, r, c] - middle)
                 if abs(d) <= bound:
-                    q = np.float64(weights[m, r, c])
-                    s, sw, ss, members = s + q * d, sw + q, ss + q * d * d, members + 1
+                    q = np.float64(views[m, r, c])
+                    s, ss, sw, sc = s + q * d, ss + q * d * d, sw + q, sc + q * confidences[m, r, c]
+                    si += q * sigmas[m, r, c] ** 2
+                    most = max(most, q)
             mean = s / sw
-            height[r, c], count[r, c], weight[r, c] = best_mid + mean, members, sw / members
-            spread[r, c] = np.sqrt(max(ss / sw - mean * mean, 0.0))
+            height[r, c], n_views[r, c], confidence[r, c] = middle + mean, np.uint8(most + 0.5), sc / sw
+            sigma[r, c] = np.sqrt(si / sw + max(ss / sw - mean * mean, 0.0))
 
 
-def fuse_layers(layers: F32, weights: F32, bound: float) -> tuple[F32, np.ndarray, F32, F32]:
-    """One surface from the references' layers (v, h, w) with their weights > 0.
+def fuse_layers(layers: F32, views: F32, confidences: F32, sigmas: F32, bound: float) -> Surface:
+    """One surface from the layers of v references, (v, h, w) each: heights (m, NaN where empty), the number of agreeing
+    views, which is the weight, confidences and sigmas (m).
 
     Per cell the heaviest group of heights within `bound` m of one of them wins (ties: the upper), and its weighted mean
-    is the height: at an edge roof and ground are never averaged. Returns height (m), members, mean weight, and the
-    members' weighted spread (m), each (h, w).
+    is the height: at an edge roof and ground are never averaged.
     """
     shape = layers.shape[1:]
-    height, weight, spread = (np.full(shape, np.nan, np.float32) for _ in range(3))
-    count = np.zeros(shape, np.uint8)
-    _fuse(layers, weights, bound, height, count, weight, spread)
-    return height, count, weight, spread
+    height, confidence, sigma = (np.full(shape, np.nan, np.float32) for _ in range(3))
+    n_views = np.zeros(shape, np.uint8)
+    _fuse(layers, views, confidences, sigmas, bound, height, n_views, confidence, sigma)
+    return Surface(height, n_views, confidence, sigma)
+
+
+@njit(cache=True, nogil=True)
+def _fill(height: F32, radius: int, bound: float, out: F32) -> None:
+    h, w = height.shape
+    for r in range(h):
+        for c in range(w):
+            if not np.isnan(height[r, c]):
+                continue
+            low = np.float32(np.inf)
+            sides = 0
+            for i in range(max(r - radius, 0), min(r + radius + 1, h)):
+                for j in range(max(c - radius, 0), min(c + radius + 1, w)):
+                    z = height[i, j]
+                    if not np.isnan(z):
+                        low = min(low, z)
+                        sides |= (1 if i < r else 0) | (2 if i > r else 0) | (4 if j < c else 0) | (8 if j > c else 0)
+            if sides != 15:
+                continue
+            s, sw = 0.0, 0.0
+            for i in range(max(r - radius, 0), min(r + radius + 1, h)):
+                for j in range(max(c - radius, 0), min(c + radius + 1, w)):
+                    z = height[i, j]
+                    if z - low <= bound:
+                        q = 1.0 / ((i - r) ** 2 + (j - c) ** 2)
+                        s, sw = s + q * z, sw + q
+            out[r, c] = s / sw
+
+
+def fill_holes(height: F32, radius: int, bound: float) -> F32:
+    """Holes closed from known cells within `radius` cells on all four sides, weighted by inverse square distance.
+
+    Across a step of more than `bound` m only the lower surface is used: what no view sees lies behind a wall, at its
+    foot.
+    """
+    out = height.copy()
+    if radius > 0:
+        _fill(height, radius, bound, out)
+    return out

@@ -1,0 +1,163 @@
+"""A tile: heights per reference view, their consistency, their fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsmvs.errors import RsmvsError
+from rsmvs.fusion.consistency import Other, check_consistency
+from rsmvs.geometry.ground import ring_lon_lat
+from rsmvs.geometry.warp import WarpField, build_warp_field
+from rsmvs.geometry.windows import parts, window_of_area, window_of_warp
+from rsmvs.io.manifests import write_json
+from rsmvs.io.raster import read_image
+from rsmvs.networks import sgm
+from rsmvs.networks.matcher import Heights, Source, ViewStack
+from rsmvs.options import AreaOptions, FilterOptions, FuseOptions, HeightsOptions
+from rsmvs.stages.tile import Layer, LayerWriter, TilePlan, read_layers, read_plan
+from rsmvs.stages.tile_fusion import fuse
+from rsmvs.types import View, Window
+
+PREDICT_REVISION = 1
+FILTER_REVISION = 1
+FUSE_REVISION = 1
+
+_ALIGNMENT = 8  # px: windows start where the coarsest pyramid level has a pixel, in whatever tile they are
+_OVERLAP = 96  # px between the windows of a large reference
+_SOURCE_MARGIN = 16  # px around what a warp reaches: census windows and interpolation
+
+
+def predict_heights(plan: str | Path, area: AreaOptions, options: HeightsOptions, out_index: str | Path) -> None:
+    """Height, confidence and sigma of every reference of a tile, one GeoTIFF each beside the index.
+
+    A tile that cannot be matched ends as an index with the status and the reason, and no layers.
+    """
+    todo = read_plan(plan)
+    writer = LayerWriter(out_index, todo.tile)
+    status, reason = todo.status, todo.reason
+    if status == "ok":
+        status, reason = _guarded(lambda: _predict(todo, area, options, writer))
+    writer.close(status, reason)
+
+
+def _guarded(work: Callable[[], Any]) -> tuple[str, str]:
+    """('ok', '') or ('failed', why): the data of one tile must not end the run; the ledger tells."""
+    try:
+        work()
+    except RsmvsError as error:
+        print(f"tile failed: {error}")
+        return "failed", str(error)
+    return "ok", ""
+
+
+def _predict(plan: TilePlan, area: AreaOptions, options: HeightsOptions, writer: LayerWriter) -> None:
+    ring = ring_lon_lat(area.crs, _grown(plan, area))
+    for reference in list(plan.sources)[: options.max_views]:
+        view = plan.views[reference]
+        window = window_of_area(view.camera, *ring, plan.height_range).aligned(_ALIGNMENT).clipped(view.width, view.height)
+        if window.width < 2 * _ALIGNMENT or window.height < 2 * _ALIGNMENT:
+            continue
+        heights = _match_reference(plan, view, window, options)
+        print(f"{reference}: {np.isfinite(heights.height).mean():.1%} of {window.width} x {window.height} px have a height")
+        bands = {"height": heights.height, "confidence": heights.confidence, "sigma": heights.sigma}
+        writer.add(Layer(view, window, bands, heights.notes))
+
+
+def _grown(plan: TilePlan, area: AreaOptions) -> tuple[float, float, float, float]:
+    xmin, ymin, xmax, ymax = plan.bounds
+    return xmin - area.halo, ymin - area.halo, xmax + area.halo, ymax + area.halo
+
+
+def _match_reference(plan: TilePlan, view: View, window: Window, options: HeightsOptions) -> Heights:
+    whole = Heights.none(window.shape)
+    notes: set[str] = set()
+    for part, core in parts(window, options.window, _OVERLAP):
+        found = match_window(plan, view, part, options)
+        notes |= set(found.notes)
+        inside = _slices(core, part)
+        target = _slices(core, window)
+        for name in ("height", "confidence", "sigma"):
+            getattr(whole, name)[target] = getattr(found, name)[inside]
+    return Heights(whole.height, whole.confidence, whole.sigma, notes=tuple(sorted(notes)))
+
+
+def _slices(inner: Window, outer: Window) -> tuple[slice, slice]:
+    r, c = inner.row - outer.row, inner.col - outer.col
+    return slice(r, r + inner.height), slice(c, c + inner.width)
+
+
+def match_window(plan: TilePlan, view: View, window: Window, options: HeightsOptions) -> Heights:
+    """Heights of one reference window; none where no source overlaps it."""
+    image = read_image(view, window)
+    sources = []
+    for name in plan.sources[view.id]:
+        other = plan.views[name]
+        field = build_warp_field(view.camera, other.camera.project, window, plan.height_range)
+        reached = window_of_warp(field, window, plan.height_range, _SOURCE_MARGIN).clipped(other.width, other.height)
+        if reached.width > _SOURCE_MARGIN and reached.height > _SOURCE_MARGIN:
+            shifted = field.moved(window.col, window.row, reached.col, reached.row)
+            sources.append(Source(read_image(other, reached), shifted))
+    if not sources or not np.isfinite(image).any():
+        return Heights.none(window.shape)
+    return sgm.match(ViewStack(image, tuple(sources), plan.height_range, view.gsd), options.sgm)
+
+
+def filter_heights(heights: str | Path, plan: str | Path, options: FilterOptions, out_index: str | Path) -> None:
+    """Which heights other references confirm: per reference the fused height (NaN where rejected), the number of views
+    that agree (its own included), whether an earlier reference already holds the point, confidence and sigma."""
+    todo = read_plan(plan)
+    status, reason, layers = read_layers(heights, todo)
+    writer = LayerWriter(out_index, todo.tile)
+    if status == "ok":
+        status, reason = _guarded(lambda: _filter(layers, todo, options, writer))
+    writer.close(status, reason)
+
+
+def _filter(layers: list[Layer], plan: TilePlan, options: FilterOptions, writer: LayerWriter) -> None:
+    for i, layer in enumerate(layers):
+        height = layer.bands["height"]
+        rest = [other for j, other in enumerate(layers) if j != i]
+        others = [
+            Other(o.bands["height"], _between(layer, o, plan.height_range), _between(o, layer, plan.height_range)) for o in rest
+        ]
+        found = check_consistency(height, others, options.max_reprojection, options.max_height_difference)
+        count = np.bitwise_count(found.agrees)
+        kept = np.isfinite(height) & (count >= options.min_views)
+        repeated = (found.agrees & np.uint32((1 << i) - 1)) != 0  # the others before it come first in `rest` too
+        print(f"{layer.view.id}: {kept.mean():.1%} confirmed by {options.min_views} or more other views")
+        bands = {
+            "height": np.where(kept, found.height, np.nan).astype(np.float32),
+            "n_views": np.where(kept, count + 1, 0).astype(np.float32),
+            "repeated": repeated.astype(np.float32),
+            "confidence": np.where(kept, layer.bands["confidence"], 0).astype(np.float32),
+            "sigma": np.where(kept, layer.bands["sigma"], np.nan).astype(np.float32),
+        }
+        writer.add(Layer(layer.view, layer.window, bands, layer.notes))
+
+
+def _between(a: Layer, b: Layer, height_range: tuple[float, float]) -> WarpField:
+    field = build_warp_field(a.view.camera, b.view.camera.project, a.window, height_range)
+    return field.moved(a.window.col, a.window.row, b.window.col, b.window.row)
+
+
+def fuse_tile(
+    consistent: str | Path, plan: str | Path, area: AreaOptions, options: FuseOptions, out_ledger: str | Path
+) -> None:
+    """The tile's core as dsm, n_views, confidence and ortho rasters and a point cloud beside its ledger.
+
+    The ledger is written last and for every tile: 'ok', 'empty' and why, or 'failed' and why.
+    """
+    todo = read_plan(plan)
+    status, reason, layers = read_layers(consistent, todo)
+    products: dict[str, str] = {}
+    if status == "ok":
+        status, reason = _guarded(lambda: products.update(fuse(layers, todo, area, options, Path(out_ledger).parent)))
+    if status == "ok" and not products:
+        status, reason = "empty", "no height is confirmed by another view"
+    notes = sorted({note for layer in layers for note in layer.notes})
+    content = {"revision": FUSE_REVISION, "tile": todo.tile, "status": status, "reason": reason, "notes": notes}
+    write_json(out_ledger, content | {"products": products if status == "ok" else {}})

@@ -1,0 +1,96 @@
+"""What the stages of a tile share: its plan, and the rasters of its references between stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsmvs.errors import ManifestError
+from rsmvs.geometry.grid import Bounds
+from rsmvs.geometry.rpc import RPC
+from rsmvs.io.manifests import checksum, read_json, write_json
+from rsmvs.io.raster import opened, write_raster
+from rsmvs.io.rpc_files import tags_from_rpc
+from rsmvs.io.views import view_from_dict
+from rsmvs.types import F32, View, Window
+
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """A tile's plan.json. sources: per reference, best first, the views it is matched with."""
+
+    tile: str
+    bounds: Bounds
+    status: str
+    reason: str
+    height_range: tuple[float, float]
+    sources: dict[str, tuple[str, ...]]
+    views: dict[str, View]
+
+
+def read_plan(path: str | Path) -> TilePlan:
+    """The sets of one reference are united: a matcher takes any number of sources."""
+    content = read_json(path)
+    try:
+        sources: dict[str, tuple[str, ...]] = {}
+        for s in content["sets"]:
+            known = sources.get(s["reference"], ())
+            sources[s["reference"]] = known + tuple(v for v in s["sources"] if v not in known)
+        views = {v["id"]: view_from_dict(v, path) for v in content["views"]}
+        low, high = content["height_range"] or (0.0, 0.0)
+        xmin, ymin, xmax, ymax = content["bounds"]
+        return TilePlan(
+            content["tile"], (xmin, ymin, xmax, ymax), content["status"], content["reason"], (low, high), sources, views
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestError(path, f"is no tile plan ({error!r})", "delete it and run again") from None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The rasters of one reference in image geometry. bands: by name, (h, w) float32 of `window`."""
+
+    view: View
+    window: Window
+    bands: dict[str, F32]
+    notes: tuple[str, ...] = ()
+
+
+class LayerWriter:
+    """Writes the layers of a tile one by one, and their index last: without it none of them counts."""
+
+    def __init__(self, index: str | Path, tile: str) -> None:
+        self.index, self.tile = Path(index), tile
+        self.layers: list[dict[str, Any]] = []
+
+    def add(self, layer: Layer) -> None:
+        path = self.index.parent / f"{layer.view.id}.tif"
+        camera = layer.view.camera.shifted(layer.window.col, layer.window.row)
+        rpcs = tags_from_rpc(camera) if isinstance(camera, RPC) else None  # so that GIS tools can place it
+        names = list(layer.bands)
+        write_raster(path, [layer.bands[n] for n in names], nodata=float("nan"), names=names, rpcs=rpcs)
+        entry = {"view": layer.view.id, "file": path.name, "window": layer.window.to_list(), "notes": list(layer.notes)}
+        self.layers.append(entry | {"sha256": checksum(path)})
+
+    def close(self, status: str = "ok", reason: str = "") -> None:
+        content = {"revision": REVISION, "tile": self.tile, "status": status, "reason": reason, "layers": self.layers}
+        write_json(self.index, content)
+
+
+def read_layers(index: str | Path, plan: TilePlan) -> tuple[str, str, list[Layer]]:
+    """(status, reason, layers) of an index; a layer that is not what was written is an error."""
+    content = read_json(index)
+    layers = []
+    for entry in content["layers"]:
+        path = Path(index).parent / entry["file"]
+        if not path.is_file() or checksum(path) != entry["sha256"]:
+            raise ManifestError(path, "is missing or not what its index says", f"delete {index} and run again")
+        with opened(path) as src:
+            bands = dict(zip(src.descriptions, src.read().astype(np.float32), strict=True))
+        layers.append(Layer(plan.views[entry["view"]], Window(*entry["window"]), bands, tuple(entry["notes"])))
+    return content["status"], content["reason"], layers

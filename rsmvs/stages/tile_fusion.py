@@ -1,0 +1,98 @@
+"""The products of one tile from the consistent heights of its references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rsmvs.fusion.dsm import Surface, draw_surface, fill_holes, fuse_layers
+from rsmvs.fusion.ortho import Look, orthoimage
+from rsmvs.geometry.grid import Grid
+from rsmvs.geometry.ground import GridCamera, map_projection
+from rsmvs.geometry.vertical import product_crs, raster_wkt
+from rsmvs.geometry.warp import build_warp_field
+from rsmvs.io.pointcloud import Points, write_points
+from rsmvs.io.raster import NODATA, opened, read_image, write_raster
+from rsmvs.options import AreaOptions, FuseOptions
+from rsmvs.stages.tile import Layer, TilePlan
+from rsmvs.types import CLASS_CODES, F32, Window
+
+_OTHER = CLASS_CODES[-1]
+_MAP_TOLERANCE = 0.02  # cells
+
+
+def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOptions, out_dir: Path) -> dict[str, str]:
+    """Write the tile's rasters and points into `out_dir`; their names by product, or nothing when no height is left."""
+    rim = max(2, round(options.fill_radius / area.resolution))  # so that holes at the border are filled as inside
+    core = Grid.covering(plan.bounds, area.resolution)
+    grid = core.grown(rim)
+    surface = _surface(layers, plan, area, options, grid)
+    inside = (slice(rim, -rim), slice(rim, -rim))
+    if not np.isfinite(surface.height[inside]).any():
+        return {}
+    filled = fill_holes(surface.height, round(options.fill_radius / area.resolution), options.max_step)
+    ortho = _ortho(filled, layers, plan, area, options, grid)
+    crs = raster_wkt(product_crs(area.crs))
+    rasters = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": surface.sigma}
+    for name, values in (rasters | {"ortho": ortho}).items():
+        nodata = None if name == "n_views" else NODATA if values.dtype == np.float32 else 0
+        write_raster(out_dir / f"{name}.tif", [values[inside]], grid=core, crs=crs, nodata=nodata, names=[name])
+    write_points(
+        out_dir / "points.laz", _points(layers, plan, area, core), corner=plan.bounds[:2], crs=product_crs(area.crs)
+    )
+    return {name: f"{name}.tif" for name in (*rasters, "ortho")} | {"points": "points.laz"}
+
+
+def _surface(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOptions, grid: Grid) -> Surface:
+    drawn = []
+    project = map_projection(area.crs)
+    for layer in layers:
+        field = build_warp_field(layer.view.camera, project, layer.window, plan.height_range, _MAP_TOLERANCE * grid.step)
+        values = np.stack([layer.bands["n_views"], layer.bands["confidence"], layer.bands["sigma"]])
+        ground = field.moved(layer.window.col, layer.window.row, 0, 0)
+        heights, carried = draw_surface(layer.bands["height"], values, ground, grid, options.max_step)
+        drawn.append(np.concatenate([heights[None], carried]))
+    stack = np.stack(drawn, axis=1) if drawn else np.full((4, 1, *grid.shape), np.nan, np.float32)
+    return fuse_layers(stack[0], stack[1], stack[2], stack[3], options.merge)
+
+
+def _ortho(height: F32, layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOptions, grid: Grid) -> F32:
+    """From the steepest view down to the most oblique one."""
+    looks = []
+    ground = GridCamera(area.crs, grid)
+    for layer in sorted(layers, key=lambda x: (x.view.incidence, x.view.id)):
+        window = Window(0, 0, grid.width, grid.height)
+        field = build_warp_field(ground, layer.view.camera.project, window, plan.height_range)
+        image = read_image(layer.view, layer.window)
+        looks.append(Look(image, layer.bands["height"], field.moved(0, 0, layer.window.col, layer.window.row)))
+    ortho = orthoimage(height, looks, options.max_step)
+    with opened(layers[0].view.path) as src:
+        whole_numbers = np.issubdtype(np.dtype(src.dtypes[0]), np.integer)
+    return np.clip(np.nan_to_num(np.rint(ortho)), 0, 65535).astype(np.uint16) if whole_numbers else ortho
+
+
+def _points(layers: list[Layer], plan: TilePlan, area: AreaOptions, core: Grid) -> Points:
+    """Every surface point once: from the first reference that holds it."""
+    xmin, ymin, xmax, ymax = core.bounds
+    project = map_projection(area.crs)
+    found: list[list[np.ndarray]] = []
+    for layer in layers:
+        height = layer.bands["height"]
+        row, col = np.nonzero(np.isfinite(height) & (layer.bands["repeated"] == 0))
+        field = build_warp_field(layer.view.camera, project, layer.window, plan.height_range, _MAP_TOLERANCE * core.step)
+        x, y = field(col + layer.window.col, row + layer.window.row, height[row, col])
+        inside = (x >= xmin) & (x < xmax) & (y >= ymin) & (y < ymax)
+        row, col, x, y = row[inside], col[inside], x[inside], y[inside]
+        grey = read_image(layer.view, layer.window)[row, col]
+        bands = [layer.bands[name][row, col] for name in ("n_views", "confidence", "sigma")]
+        found.append([np.stack([x, y, height[row, col].astype(np.float64)], axis=1), grey, *bands])
+    xyz, grey, n_views, confidence, sigma = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Points(
+        xyz=xyz,
+        classification=np.full(len(xyz), _OTHER, np.uint8),
+        intensity=np.clip(np.nan_to_num(np.rint(grey)), 0, 65535).astype(np.uint16),
+        n_views=n_views.astype(np.uint8),
+        confidence=confidence,
+        sigma_z=sigma,
+    )

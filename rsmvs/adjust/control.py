@@ -41,9 +41,7 @@ def with_control(tracks: Tracks, control: Sequence[ControlPoint]) -> tuple[Track
     """Tracks with the control points that known views see appended as the last points, and those control points."""
     index = {v: i for i, v in enumerate(tracks.views)}
     used = sorted((c for c in control if any(v in index for v, _, _ in c.seen)), key=lambda c: c.name)
-    rows = sorted(
-        (tracks.n + k, index[v], col, row) for k, c in enumerate(used) for v, col, row in c.seen if v in index
-    )
+    rows = sorted((tracks.n + k, index[v], col, row) for k, c in enumerate(used) for v, col, row in c.seen if v in index)
     if not rows:
         return tracks, []
     point, view, col, row = (np.array(a) for a in zip(*rows, strict=True))

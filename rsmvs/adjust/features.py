@@ -60,7 +60,7 @@ def _halved(image: F32) -> tuple[F32, np.ndarray]:
     """Means over 2 x 2 pixels and where they exist: NaN in one of the four makes a hole."""
     h, w = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
     part = image[:h, :w]
-    small = (part[::2, ::2] + part[1::2, ::2] + part[::2, 1::2] + part[1::2, 1::2]) / 4
+    small = np.asarray((part[::2, ::2] + part[1::2, ::2] + part[::2, 1::2] + part[1::2, 1::2]) / 4, np.float32)
     return small, np.isfinite(small)
 
 

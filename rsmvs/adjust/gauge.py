@@ -67,4 +67,4 @@ def _solve(shifts: F64, jac: F64, weight: F64) -> F64:
     """Weighted least squares; directions without any parallax (views from one place) stay where they are."""
     root = np.sqrt(weight)[:, None]
     a = (jac * root[..., None]).reshape(-1, jac.shape[2])
-    return np.linalg.lstsq(a, (shifts * root).ravel(), rcond=1e-4)[0]
+    return np.asarray(np.linalg.lstsq(a, (shifts * root).ravel(), rcond=1e-4)[0])

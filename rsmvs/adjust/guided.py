@@ -88,7 +88,9 @@ def _best_in_gate(
                 dots[i, 1] = value[k]
 
 
-def match_in_gate(curves: Curves, gate: F64, reference: Features, source: Features, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+def match_in_gate(
+    curves: Curves, gate: F64, reference: Features, source: Features, ratio: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices (k,), (k,) of matching features: best of each other among all that share a gate, and distinctly so.
 
     gate (n, 4) as in Curves.local: lowest and highest along, lowest and highest across, for each reference feature.

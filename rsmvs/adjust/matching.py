@@ -144,7 +144,8 @@ def _region(
         field = build_warp_field(ref.camera, src.camera.project, window, heights, _FIELD_PX)
     except CameraError:  # this part of the reference has no ground there; other windows may have
         return None
-    c, r = np.meshgrid(np.linspace(window.col, window.col + window.width, 9), np.linspace(window.row, window.row + window.height, 9))
+    t = np.linspace(0.0, 1.0, 9)
+    c, r = np.meshgrid(window.col + t * window.width, window.row + t * window.height)
     u, v = (np.concatenate(a) for a in zip(*(field(c.ravel(), r.ravel(), h) for h in heights), strict=True))
     if not (np.isfinite(u).all() and np.isfinite(v).all()):
         return None
@@ -230,7 +231,7 @@ def _verified(
         return f"only {len(xy)} matches agree with the cameras"
     residual = np.abs(across - offset.across(xy))
     limit = np.clip(3.5 * 1.4826 * np.median(residual), 0.5, 2.0)
-    for g, (xy, along, across) in zip(guided, parts, strict=True):
+    for g, (xy, _, across) in zip(guided, parts, strict=True):
         good = np.abs(across - offset.across(xy)) < limit
         r = results[g.window]
         results[g.window] = PairResult(r.feature[good], r.src_xy[good], r.score[good], "")

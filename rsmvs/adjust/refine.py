@@ -96,7 +96,9 @@ def _compose(warp: F64, p: F64) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _match_one(template: F64, slopes: F64, hessian: F64, source: F32, warp: F64, radius: int, patch: F64, wx: F64, wy: F64) -> float:
+def _match_one(
+    template: F64, slopes: F64, hessian: F64, source: F32, warp: F64, radius: int, patch: F64, wx: F64, wy: F64
+) -> float:
     """Improve warp (2, 3) in place; the correlation reached, NaN when it does not converge."""
     p = np.zeros(6)
     small = np.ascontiguousarray(hessian[:2, :2])
@@ -148,9 +150,7 @@ def _match_many(
             sigma[n] = np.sqrt(noise / max(small, 1e-12))
 
 
-def refine_matches(
-    reference: F32, source: F32, ref_xy: F64, src_xy: F64, jacobian: F64, patch: int
-) -> tuple[F64, F64, F64]:
+def refine_matches(reference: F32, source: F32, ref_xy: F64, src_xy: F64, jacobian: F64, patch: int) -> tuple[F64, F64, F64]:
     """Positions (n, 2) of the source that match ref_xy (n, 2), their correlation (n,) and their formal sigma (n,) in px.
 
     reference, source: (h, w) grey values, NaN where there is no data; ref_xy, src_xy in pixels of these arrays.

@@ -147,7 +147,8 @@ class RPC:
 
     def jacobian(self, lon: Any, lat: Any, h: Any) -> F64:
         """d(col, row) / d(lon, lat, h) at n ground points, (n, 2, 3), in px per degree, per degree and per metre."""
-        flat = [np.ascontiguousarray(a).ravel() for a in np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (lon, lat, h)))]
+        ground = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (lon, lat, h)))
+        flat = [np.ascontiguousarray(a).ravel() for a in ground]
         jac = np.empty((flat[0].size, 2, 3))
         _jacobian(self.poly, self.offsets, self.scales, *flat, jac)
         return jac

@@ -35,8 +35,9 @@ rule match_views:
     resources:
         mem_mb=1500,
     params:
-        revision=1,
+        revision=2,
         options=as_dict(CONFIG.match),
+        height_range=area("height_range")["height_range"],
     script:
         "../workflow_scripts/match_views.py"
 
@@ -45,8 +46,12 @@ rule adjust_views:
     input:
         views="views.json",
         matches=expand("matches/{view}.npz", view=VIEWS),
+        gcps=local_files(CONFIG.adjust.gcps),
+        dem=local_files(CONFIG.reference.dem if CONFIG.adjust.dem_sigma else None),
     output:
         views="adjusted/views.json",
+        points="adjusted/points.npz",
+        picture="adjusted/residuals.png",
     log:
         "logs/adjust_views.log",
     retries: 0
@@ -55,8 +60,10 @@ rule adjust_views:
     resources:
         mem_mb=1500,
     params:
-        revision=1,
+        revision=2,
         options=as_dict(CONFIG.adjust),
+        height_range=area("height_range")["height_range"],
+        reference={"dem": CONFIG.reference.dem, "dem_offset": CONFIG.reference.dem_offset} if CONFIG.adjust.dem_sigma else {},
     script:
         "../workflow_scripts/adjust_views.py"
 
@@ -68,6 +75,7 @@ rule select_views:
         dem=local_files(CONFIG.reference.dem),
     output:
         plan="plan.json",
+        picture="plan.png",
         tiles=expand("tiles/{tile}/plan.json", tile=TILES),
     log:
         "logs/select_views.log",

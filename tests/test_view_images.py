@@ -14,7 +14,7 @@ from test_cameras import make_rpc
 from rsmvs.config import config_from_dict
 from rsmvs.errors import ConfigError, ImageError
 from rsmvs.io.image_checks import band_weights
-from rsmvs.io.raster import opened, read_image, usable_share
+from rsmvs.io.raster import opened, read_image, usable_at
 from rsmvs.io.rpc_text import write_rpc_txt
 from rsmvs.io.views import read_views, write_views
 from rsmvs.options import ImageOptions
@@ -94,7 +94,8 @@ def test_masks_are_honoured_at_any_resolution(tmp_path, bands, scale):
     expected[12 - 4 : 20 - 4, 8 + 2 : 28 + 2] = True
     expected[:, :2] = True  # outside the image
     assert np.array_equal(hidden, expected)
-    assert usable_share(view, Window(0, 0, W, H), step=1) == pytest.approx(1 - 8 * 20 / (W * H))
+    col, row = (a.ravel().astype(float) for a in np.meshgrid(np.arange(W), np.arange(H)))
+    assert (~usable_at(view, col, row)).sum() == 8 * 20
 
 
 def test_a_mask_of_another_extent_is_refused(tmp_path, bands):
@@ -104,14 +105,13 @@ def test_a_mask_of_another_extent_is_refused(tmp_path, bands):
         read_image(view, Window(0, 0, 10, 10))
 
 
-def test_usable_share_counts_nodata_and_the_outside(tmp_path, bands):
+def test_usable_pixels_are_inside_and_hold_data(tmp_path, bands):
     bands[0, :, :30] = 0
     view = view_of(write(tmp_path / "a.tif", bands[:1], nodata=0))
-    assert usable_share(view, Window(0, 0, W, H), step=1) == 0.5
-    assert usable_share(view, Window(30, 0, W, H), step=1) == 0.5
-    assert usable_share(view, Window(200, 0, W, H)) == 0.0
-    free = replace(view, nodata=None)
-    assert usable_share(free, Window(0, 0, W, H)) <= 1.0
+    col, row = np.array([-0.6, -0.4, 29.4, 29.6, W - 0.6, W - 0.4]), np.full(6, 7.0)
+    assert usable_at(view, col, row).tolist() == [False, False, False, True, True, False]
+    assert usable_at(replace(view, nodata=None, path=write(tmp_path / "b.tif", bands[:1])), col, row).sum() == 4
+    assert not usable_at(view, col + 1000, row).any()
 
 
 def test_companions_survive_the_manifest(tmp_path, bands):

@@ -20,7 +20,7 @@ from rasterio.windows import Window as RioWindow
 from rsmvs.errors import ImageError
 from rsmvs.geometry.grid import Grid
 from rsmvs.io.manifests import atomic
-from rsmvs.types import F32, View, Window
+from rsmvs.types import F32, F64, View, Window
 
 NODATA = -9999.0
 _ENV = {"GDAL_CACHEMAX": 256, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "VSI_CACHE": True}
@@ -83,17 +83,20 @@ def _unmasked(view: View, part: Window) -> Any:
     return free
 
 
-def usable_share(view: View, window: Window, step: int = 8) -> float:
-    """Share of a window's pixels (every `step`-th looked at) inside the image, with data and not masked."""
-    part = window.clipped(view.width, view.height)
-    if part.width == 0 or part.height == 0:
-        return 0.0
-    inside = part.width * part.height / (window.width * window.height)
+def usable_at(view: View, col: F64, row: F64) -> Any:
+    """(n,) True where the pixel that holds a point (n,) is inside the image, has data and is not masked."""
+    inside = (col >= -0.5) & (col < view.width - 0.5) & (row >= -0.5) & (row < view.height - 0.5)
+    if not inside.any():
+        return inside
     with opened(view.path) as src:
         whole = src.mask_flag_enums[0] == [MaskFlags.all_valid] and not src.dtypes[0].startswith("float")
     if whole and view.nodata is None and not view.masks:
         return inside
-    return inside * float(np.isfinite(read_image(view, part)[::step, ::step]).mean())
+    c, r = (np.floor(v[inside] + 0.5).astype(int) for v in (col, row))
+    window = Window(int(c.min()), int(r.min()), int(np.ptp(c)) + 1, int(np.ptp(r)) + 1)
+    out = inside.copy()
+    out[inside] = np.isfinite(read_image(view, window)[r - window.row, c - window.col])
+    return out
 
 
 def read_band(path: str | Path, band: int = 1) -> tuple[Any, Affine, Any]:

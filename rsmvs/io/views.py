@@ -46,3 +46,9 @@ def read_views(path: str | Path) -> list[View]:
     if content.get("revision") != REVISION:
         raise ManifestError(path, f"has revision {content.get('revision')}, not {REVISION}", "delete it and run again")
     return [view_from_dict(v, path) for v in content["views"]]
+
+
+def read_pair_ties(path: str | Path) -> dict[tuple[str, str], int]:
+    """Number of tie points that each pair of views (ids sorted) shares, of an adjusted views.json; empty without any."""
+    report = read_json(path).get("adjustment") or {}
+    return {(min(a, b), max(a, b)): int(n) for a, b, n in report.get("pairs", [])}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pyproj import Transformer
@@ -12,13 +11,15 @@ from shapely.geometry import MultiPoint, Polygon, box
 
 from rsmvs.config import area_polygon, area_tiles
 from rsmvs.errors import ConfigError, CoverageError
-from rsmvs.geometry.viewing import convergence_angle, footprint, mid_height, viewing_angles
+from rsmvs.geometry.viewing import footprint, mid_height, viewing_angles
 from rsmvs.io.image_checks import acquisition, band_weights, check_holds_data, check_whole
-from rsmvs.io.manifests import atomic, write_json
+from rsmvs.io.manifests import write_json
 from rsmvs.io.raster import opened
 from rsmvs.io.rpc_files import find_camera
-from rsmvs.io.views import read_views, view_to_dict, write_views
-from rsmvs.options import AdjustOptions, AreaOptions, ImageOptions, MatchOptions, ReferenceOptions, SelectOptions
+from rsmvs.io.views import read_pair_ties, read_views, write_views
+from rsmvs.options import AreaOptions, ImageOptions, ReferenceOptions, SelectOptions
+from rsmvs.stages.plan_picture import draw_plan
+from rsmvs.stages.plans import Scene, plan_tile, sparse_points
 from rsmvs.types import Camera, View
 
 
@@ -87,65 +88,23 @@ def index_views(images: Sequence[ImageOptions], area: AreaOptions, out: str | Pa
     write_views(out, views)
 
 
-def match_views(views_json: str | Path, view_id: str, options: MatchOptions, out: str | Path) -> None:
-    """Tie points of one view: none yet, cameras are taken as they come. Says so, and writes an empty list."""
-    print(f"{view_id}: cameras are used as delivered, no tie points are measured")
-    with atomic(out) as part, part.open("wb") as file:
-        np.savez(file, revision=1, view=view_id)
-
-
-def adjust_views(views_json: str | Path, matches: Sequence[str | Path], options: AdjustOptions, out: str | Path) -> None:
-    """adjusted/views.json: the views with their cameras unchanged, and a report that says so."""
-    write_views(out, read_views(views_json), adjustment={"mode": "none", "why": "cameras are used as delivered"})
-
-
 def select_views(
     views_json: str | Path, area: AreaOptions, options: SelectOptions, reference: ReferenceOptions, out: str | Path
 ) -> None:
-    """plan.json, and tiles/{tile}/plan.json beside it: ranked view sets per tile, or why there are none.
+    """plan.json, plan.png and tiles/{tile}/plan.json beside it: ranked view sets per tile, or why there are none.
 
     A tile's plan holds all that its jobs need, so that one that stays the same re-runs nothing.
     """
-    views = read_views(views_json)
-    out = Path(out)
-    plans = [_plan(tile.name, tile.bounds, views, area, options) for tile in area_tiles(area)]
+    views, out = read_views(views_json), Path(out)
+    points = sparse_points(Path(views_json).with_name("points.npz"), area.crs)
+    scene = Scene(views, points, read_pair_ties(views_json), area, options, reference)
+    plans = [plan_tile(tile, scene)[0] for tile in area_tiles(area)]
     if not any(plan["sets"] for plan in plans):
         raise CoverageError("images", f"no tile can be matched ({plans[0]['reason']})", "add images, or widen 'select'")
     for plan in plans:
         write_json(out.parent / "tiles" / plan["tile"] / "plan.json", plan)
     write_json(out, {"revision": 1, "tiles": [{k: v for k, v in plan.items() if k != "views"} for plan in plans]})
-
-
-def _plan(name: str, bounds: Any, views: list[View], area: AreaOptions, options: SelectOptions) -> dict[str, Any]:
-    core = box(*bounds)
-    ground = _ring_in_degrees(area.crs, core)
-    share = {v.id: _polygon(v).intersection(ground).area / ground.area for v in views}
-    usable = [v for v in views if share[v.id] >= options.min_overlap]
-    sets = []
-    for ref in usable:
-        angles = {v.id: convergence_angle(ref, v) for v in usable if v is not ref}
-        sources = sorted(i for i, a in angles.items() if options.min_angle <= a <= options.max_angle)[: options.max_sources]
-        if sources:
-            score = share[ref.id] * min(share[s] for s in sources)
-            sets.append({"reference": ref.id, "sources": sources, "score": score, "why": "all pairs by overlap and angle"})
-    sets = sorted(sets, key=lambda s: (-s["score"], s["reference"]))[: options.max_sets]
-    used = {s["reference"] for s in sets} | {i for s in sets for i in s["sources"]}
-    height_range = area.height_range or (
-        max(v.camera.height_range[0] for v in views),
-        min(v.camera.height_range[1] for v in views),
-    )
-    return {
-        "revision": 1,
-        "tile": name,
-        "bounds": list(bounds),
-        "status": "ok" if sets else "empty",
-        "reason": ""
-        if sets
-        else ("fewer than two views see it" if len(usable) < 2 else "no pair has a usable convergence angle"),
-        "height_range": list(height_range),
-        "sets": sets,
-        "views": [view_to_dict(v) for v in views if v.id in used],
-    }
+    draw_plan(plans, views, area.crs, out.with_suffix(".png"))
 
 
 def _fingerprint(path: str) -> str:

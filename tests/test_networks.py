@@ -10,8 +10,7 @@ import torch
 from analytic_scene import field, sample
 
 from rsmvs.geometry.warp import WarpField
-from rsmvs.geometry.warp_torch import at_stride, dense_field, source_pixels
-from rsmvs.geometry.warp_torch import sample as sample_maps
+from rsmvs.geometry.warp_torch import at_stride, dense_field, grid_field, sample_planes, source_pixels
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cascade import Cascade, Polish, StageHeights
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility, zncc
@@ -68,9 +67,14 @@ def test_sampling_returns_the_value_of_a_linear_image(stride):
     h, w = 32, 48
     centre = stride * (torch.arange(w // stride) + 0.5) - 0.5
     maps = centre.view(1, 1, 1, -1).expand(1, 1, h // stride, -1)
-    uv = torch.rand(1, 2, 7, 9) * (w - 2 * stride) + stride
-    uv[:, 1].clamp_(max=h - stride - 1)
-    torch.testing.assert_close(sample_maps(maps, uv, (h, w))[:, 0], uv[:, 0], atol=2e-5, rtol=0)
+    dense = torch.zeros(1, 2, 2, 7, 9)
+    dense[:, 0] = torch.rand(1, 2, 7, 9) * (w - 4 * stride) + stride
+    dense[:, 0, 1].clamp_(max=h - stride - 1)
+    dense[:, 1, 0] = 0.5
+    z = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
+    found = sample_planes(maps, grid_field(dense, (h, w)), z)
+    expected = torch.stack([source_pixels(dense, z[:, k : k + 1])[:, :1] for k in (0, 1)], 2)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
 
 def test_warp_of_real_cameras_matches_the_exact_projection(shared_data):
@@ -138,7 +142,7 @@ def _sweep(weights=None, zncc_window=0):
         maps = torch.cat([torch.randn(1, c + 1, h, w), torch.ones(1, 1, h, w)], 1)
         maps[:, -1, :, :3] = 0 if v == 0 else 1
         dense = dense_field(field((0.5 - 0.4 * v, 0.2 * v), 16, (0.0, 20.0)), (h, w), 10.0)[None]
-        sources.append(SourceMaps(maps, dense, (h, w), None if weights is None else weights[v]))
+        sources.append(SourceMaps(maps, grid_field(dense, (h, w)), None if weights is None else weights[v]))
     return PlaneSweep(feats, torch.randn(1, 1, h, w), sources, zncc_window)
 
 
@@ -146,8 +150,8 @@ def _sweep(weights=None, zncc_window=0):
 def test_cost_is_the_variance_over_the_views_that_see_the_pixel(weighted):
     weights = [torch.rand(1, 1, 12, 16) for _ in range(3)] if weighted else None
     sweep, z = _sweep(weights), torch.full((1, 1, 12, 16), 2.3)
-    cost = sweep.cost(z)[0]
-    warped = [sweep.warped(s, z) for s in sweep.sources]
+    cost = sweep.cost(torch.cat([z - 4, z], 1))[0, :, 1]
+    warped = [[maps[:, :, 0] for maps in sweep.warped(s, z)] for s in sweep.sources]
     for r in range(12):
         for c in range(16):
             values, w = [sweep.feats[0, :, r, c]], [1.0]
@@ -179,7 +183,7 @@ def test_zncc_ignores_gain_and_offset_of_a_view():
 
 
 def test_visibility_trusts_all_views_before_training():
-    weights = Visibility()(_sweep(), HeightPlanes(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), 4))
+    weights = Visibility()(_sweep(), HeightPlanes(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), 4).groups(12 * 16))
     assert len(weights) == 3
     assert all(float(w.detach().min()) > 0.9 for w in weights)
 
@@ -228,13 +232,13 @@ def test_recurrent_checkpointing_changes_no_gradient():
     data = torch.randn(5, 1, 3, 8, 8)
 
     def cost(z):
-        return data[int(z)]
+        return data[int(z)].unsqueeze(2)
 
     gradients = []
     for training in (True, False):
         net.train(training)
         net.zero_grad()
-        net(cost, planes).index.mean().backward()
+        net(cost, planes, 64).index.mean().backward()
         gradients.append([p.grad.clone() for p in net.parameters()])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
@@ -249,10 +253,10 @@ def test_recurrent_memory_does_not_grow_with_the_planes():
     def cost(z):
         if float(z) in (3.0, 39.0):
             alive.append(sum(o.numel() for o in gc.get_objects() if type(o) is torch.Tensor))
-        return torch.zeros(1, 3, 16, 16) + z
+        return torch.zeros(1, 3, 1, 16, 16) + z
 
     with torch.inference_mode():
-        net(cost, HeightPlanes(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), 40))
+        net(cost, HeightPlanes(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), 40), 256)
     assert alive[1] <= alive[0] + 16
     assert alive[0] > 3 * 16 * 16
 
@@ -332,16 +336,16 @@ def test_first_stage_spans_the_range_and_later_ones_their_distance():
     net = Cascade(TINY).eval()
     stack = stack_tensors([stack_of(sample(0))])
     first = net._planes(stack, [], None, 0)
-    assert float(first[0]) == -20
-    assert float(first[7]) == pytest.approx(20)
+    assert float(first.some(0, 0 + 1)) == -20
+    assert float(first.some(7, 7 + 1)) == pytest.approx(20)
     z = torch.full((1, 1, 16, 16), 3.0)
     previous = StageHeights(z, z * 0.2, z * 0, z, 4)
     planes = net._planes(stack, [previous], None, 1)  # eight planes, two GSD of 0.5 m apart, around 3 m
-    assert torch.allclose(planes[0], torch.tensor(3.0 - 3.5))
-    assert torch.allclose(planes[7], torch.tensor(3.0 + 3.5))
+    assert torch.allclose(planes.some(0, 0 + 1), torch.tensor(3.0 - 3.5))
+    assert torch.allclose(planes.some(7, 7 + 1), torch.tensor(3.0 + 3.5))
     adaptive = Cascade(replace(TINY, regularizer="ucs"))._planes(stack, [previous], None, 1)
-    assert torch.allclose(adaptive[0], torch.tensor(3.0 - 1.5 * 0.6))
-    assert torch.allclose(adaptive[7], torch.tensor(3.0 + 1.5 * 0.6))
+    assert torch.allclose(adaptive.some(0, 0 + 1), torch.tensor(3.0 - 1.5 * 0.6))
+    assert torch.allclose(adaptive.some(7, 7 + 1), torch.tensor(3.0 + 1.5 * 0.6))
 
 
 def test_prior_skips_the_coarse_stages_and_is_searched_around():
@@ -354,10 +358,10 @@ def test_prior_skips_the_coarse_stages_and_is_searched_around():
     planes = net._planes(stack, [], None, 1)
     z = torch.from_numpy(scene.heights - 100)[None, None]
     z_low, z_high = -torch.nn.functional.max_pool2d(-z, 2), torch.nn.functional.max_pool2d(z, 2)
-    assert (planes[0] <= z_low - 0.99).all()  # two GSD below everything nearby
-    assert (planes[7] >= z_high + 0.99).all()
+    assert (planes.some(0, 0 + 1) <= z_low - 0.99).all()  # two GSD below everything nearby
+    assert (planes.some(7, 7 + 1) >= z_high + 0.99).all()
     nothing = stack_tensors([stack_of(replace(scene, prior=np.full_like(prior, np.nan)))])
-    assert float(net._planes(nothing, [], None, 1)[0].max()) <= -20
+    assert float(net._planes(nothing, [], None, 1).low.max()) <= -20
 
 
 def test_padding_a_window_moves_nothing():

@@ -69,11 +69,25 @@ def source_pixels(dense_bkchw: torch.Tensor, z_b1hw: torch.Tensor) -> torch.Tens
     return uv
 
 
-def sample(maps_bchw: torch.Tensor, uv_b2hw: torch.Tensor, source_shape: tuple[int, int]) -> torch.Tensor:
-    """Bilinear values of source maps of any stride at full-resolution source pixels; 0 outside.
+def grid_field(dense_bkchw: torch.Tensor, source_shape: tuple[int, int]) -> torch.Tensor:
+    """(b, k, h, w, 2): the field in normalised source coordinates, -1 to 1 from edge to edge of the source image.
 
-    source_shape: (h, w) of the source image in pixels, the stride times the size of the maps.
+    source_shape: (h, w) of the source image in pixels.
     """
-    size = torch.tensor([source_shape[1], source_shape[0]], dtype=uv_b2hw.dtype, device=uv_b2hw.device)
-    grid = (uv_b2hw.permute(0, 2, 3, 1) + 0.5) * (2.0 / size) - 1.0
-    return F.grid_sample(maps_bchw.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    scale = dense_bkchw.new_tensor([2.0 / source_shape[1], 2.0 / source_shape[0]])
+    grid = dense_bkchw.permute(0, 1, 3, 4, 2) * scale
+    return torch.cat([grid[:, :1] + (0.5 * scale - 1.0), grid[:, 1:]], 1)
+
+
+def sample_planes(maps_bchw: torch.Tensor, field_bkhw2: torch.Tensor, z_bdhw: torch.Tensor) -> torch.Tensor:
+    """(b, c, d, h, w): bilinear values of source maps, of any stride, at d heights per pixel; 0 outside the source.
+
+    field_bkhw2: of `grid_field`. z_bdhw: metres above z0, (b, d, h, w) or (b, d, 1, 1) for planes of one height.
+    """
+    k = field_bkhw2.shape[1]
+    z, grid = z_bdhw.unsqueeze(-1), field_bkhw2[:, k - 1 : k]
+    for i in range(k - 2, -1, -1):
+        grid = grid * z + field_bkhw2[:, i : i + 1]
+    d, h = grid.shape[1], grid.shape[2]
+    values = F.grid_sample(maps_bchw.float(), grid.flatten(1, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
+    return values.unflatten(2, (d, h))

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rsmvs.geometry.warp_torch import at_stride
+from rsmvs.geometry.warp_torch import at_stride, grid_field
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility
 from rsmvs.networks.features import FeatureNet, conv_block, upsampled
@@ -42,6 +42,14 @@ class StackTensors:
     interval: torch.Tensor
     prior: torch.Tensor | None = None
     rdm: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> StackTensors:
+        def there(x: torch.Tensor | None) -> torch.Tensor | None:
+            return None if x is None else x.to(device)
+
+        images, masks, fields = ([x.to(device) for x in xs] for xs in (self.images, self.masks, self.fields))
+        z_range, interval = self.z_range.to(device), self.interval.to(device)
+        return StackTensors(images, masks, fields, z_range, interval, there(self.prior), there(self.rdm))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +91,11 @@ class Cascade(nn.Module):
         for i in range(0 if stack.prior is None else self.options.prior_stage, len(STRIDES)):
             sweep = self._sweep(stack, [f[i] for f in feats], STRIDES[i])
             planes = self._planes(stack, stages, rdm, i)
+            cells = sweep.image[0].numel()
             if self.visibility is not None:
-                weights = [upsampled(w) for w in weights] if weights else self.visibility(sweep, planes)
+                weights = [upsampled(w) for w in weights] if weights else self.visibility(sweep, planes.groups(cells))
                 sweep = sweep.weighted(weights)
-            read = self.regularizers[i](sweep.cost, planes)
+            read = self.regularizers[i](sweep.cost, planes, cells)
             step = planes.step.expand_as(read.index)
             stages.append(StageHeights(planes.at(read.index), read.deviation * step, read.confidence, step, STRIDES[i]))
         if self.polish is not None:
@@ -100,7 +109,7 @@ class Cascade(nn.Module):
         for v, field in enumerate(stack.fields, 1):
             maps = torch.cat([feats[v].float(), images[v], masks[v]], 1)
             h, w = stack.images[v].shape[-2:]
-            sources.append(SourceMaps(maps, at_stride(field, stride), (h, w)))
+            sources.append(SourceMaps(maps, grid_field(at_stride(field, stride), (h, w))))
         return PlaneSweep(feats[0], images[0], sources, self.options.zncc_window)
 
     def _planes(self, stack: StackTensors, stages: list[StageHeights], rdm: torch.Tensor | None, i: int) -> HeightPlanes:

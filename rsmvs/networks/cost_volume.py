@@ -1,20 +1,21 @@
-"""The matching cost of one height plane, over any number of views.
+"""The matching cost of height planes, over any number of views.
 
-A plane is a map of heights (one value, or one per pixel). Each source is warped onto the reference at these heights;
-the cost is the variance of the features over the views that see the pixel (Yao et al., MVSNet, ECCV 2018, eq. (2)),
-optionally weighted by how well a view is seen, with the share of views that saw it, and optionally the zero-mean
-normalised cross-correlation (ZNCC) of the image itself beside it: a cost that needs no training.
+A plane is a map of heights (one value, or one per pixel); planes are the channels of z_bdhw. Each source is warped onto
+the reference at these heights; the cost is the variance of the features over the views that see the pixel (Yao et al.,
+MVSNet, ECCV 2018, eq. (2)), optionally weighted by how well a view is seen, with the share of views that saw it, and
+optionally the zero-mean normalised cross-correlation (ZNCC) of the image itself beside it: a cost that needs no training.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rsmvs.geometry.warp_torch import sample, source_pixels
+from rsmvs.geometry.warp_torch import sample_planes
 
 _SEEN = 0.999  # bilinear weight of valid source pixels from which a sample counts
 _FLAT = 1e-3  # variance (of images normalised to 1) added in ZNCC: below it there is no texture to compare
@@ -24,13 +25,12 @@ _FLAT = 1e-3  # variance (of images normalised to 1) added in ZNCC: below it the
 class SourceMaps:
     """One source at one stride.
 
-    maps: (b, c + 2, h, w): features, image, validity, sampled together. field: (b, k, 2, h, w) at the reference's
-    stride. shape: the source image's size in pixels. weight: (b, 1, h, w) visibility, or None for 1.
+    maps: (b, c + 2, h, w): features, image, validity, sampled together. field: (b, k, h, w, 2) of `grid_field` at the
+    reference's stride. weight: (b, 1, h, w) visibility, or None for 1.
     """
 
     maps: torch.Tensor
     field: torch.Tensor
-    shape: tuple[int, int]
     weight: torch.Tensor | None = None
 
 
@@ -47,23 +47,25 @@ class PlaneSweep:
         sources = [replace(s, weight=w) for s, w in zip(self.sources, weights, strict=True)]
         return PlaneSweep(self.feats, self.image, sources, self.zncc_window)
 
-    def warped(self, source: SourceMaps, z_b1hw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features, image and seen (0 or 1) of a source on the reference at heights z (m above the mid height)."""
-        maps = sample(source.maps, source_pixels(source.field, z_b1hw), source.shape)
+    def warped(self, source: SourceMaps, z_bdhw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features (b, c, d, h, w), image and seen (0 or 1; both (b, 1, d, h, w)) of a source at heights z."""
+        maps = sample_planes(source.maps, source.field, z_bdhw)
         return maps[:, :-2], maps[:, -2:-1], (maps[:, -1:] > _SEEN).to(maps.dtype)
 
-    def cost(self, z_b1hw: torch.Tensor) -> torch.Tensor:
-        """(b, c + 1 [+ 1], h, w): variance per channel, share of sources that see the pixel[, 1 - ZNCC]."""
-        total = torch.ones_like(self.image)
-        mean, square = self.feats, self.feats * self.feats
-        seen_sum, zncc_sum = torch.zeros_like(self.image), torch.zeros_like(self.image)
+    def cost(self, z_bdhw: torch.Tensor) -> torch.Tensor:
+        """(b, c + 1 [+ 1], d, h, w): variance per channel, share of sources that see the pixel[, 1 - ZNCC]."""
+        feats, image = self.feats.unsqueeze(2), self.image.unsqueeze(2)
+        total, mean, square = torch.ones_like(image), feats, feats * feats
+        seen_sum, zncc_sum = torch.zeros_like(image), torch.zeros_like(image)
         for source in self.sources:
-            feats, image, seen = self.warped(source, z_b1hw)
-            weight = seen if source.weight is None else seen * source.weight
-            mean, square, total = mean + weight * feats, square + weight * feats * feats, total + weight
+            other, other_image, seen = self.warped(source, z_bdhw)
+            weight = seen if source.weight is None else seen * source.weight.unsqueeze(2)
+            weighted = weight * other
+            mean, square, total = mean + weighted, square + weighted * other, total + weight
             seen_sum = seen_sum + seen
             if self.zncc_window:
-                zncc_sum = zncc_sum + weight * (1 - zncc(self.image, image, self.zncc_window))
+                similar = zncc(self.image, other_image.squeeze(1), self.zncc_window).unsqueeze(1)
+                zncc_sum = zncc_sum + weight * (1 - similar)
         mean = mean / total
         parts = [(square / total - mean * mean).clamp(min=0), seen_sum / len(self.sources)]
         if self.zncc_window:
@@ -71,16 +73,19 @@ class PlaneSweep:
         return torch.cat(parts, 1)
 
 
-def zncc(a_b1hw: torch.Tensor, b_b1hw: torch.Tensor, window: int) -> torch.Tensor:
-    """Zero-mean normalised cross-correlation over window x window cells, -1 to 1; towards 0 where there is no texture."""
+def zncc(a_b1hw: torch.Tensor, b_bdhw: torch.Tensor, window: int) -> torch.Tensor:
+    """(b, d, h, w) zero-mean normalised cross-correlation over window x window cells, -1 to 1, of one image with d others.
+
+    Towards 0 where there is no texture.
+    """
 
     def mean(x: torch.Tensor) -> torch.Tensor:
         return F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)
 
-    mean_a, mean_b = mean(a_b1hw), mean(b_b1hw)
+    mean_a, mean_b = mean(a_b1hw), mean(b_bdhw)
     var_a = (mean(a_b1hw * a_b1hw) - mean_a * mean_a).clamp(min=0)
-    var_b = (mean(b_b1hw * b_b1hw) - mean_b * mean_b).clamp(min=0)
-    covariance = mean(a_b1hw * b_b1hw) - mean_a * mean_b
+    var_b = (mean(b_bdhw * b_bdhw) - mean_b * mean_b).clamp(min=0)
+    covariance = mean(a_b1hw * b_bdhw) - mean_a * mean_b
     return covariance / torch.sqrt((var_a + _FLAT) * (var_b + _FLAT))
 
 
@@ -101,16 +106,18 @@ class Visibility(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, 3.0)  # all views nearly fully trusted before training: plain variance
 
-    def forward(self, sweep: PlaneSweep, planes: list[torch.Tensor]) -> list[torch.Tensor]:
-        """(b, 1, h, w) weight in (0, 1) for each source of the sweep."""
-        weights = []
+    def forward(self, sweep: PlaneSweep, groups: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """(b, 1, h, w) weight in (0, 1) for each source of the sweep. groups: the planes, some at a time (b, d, h, w)."""
+        groups, weights = list(groups), []
+        n = sum(z.shape[1] for z in groups)
         for source in sweep.sources:
             best = torch.full_like(sweep.image, torch.inf)
             mean, seen_mean = torch.zeros_like(best), torch.zeros_like(best)
-            for z in planes:
+            for z in groups:
                 feats, _, seen = sweep.warped(source, z)
-                distance = ((feats - sweep.feats) ** 2).mean(1, keepdim=True)
-                best = torch.minimum(best, distance)
-                mean, seen_mean = mean + distance / len(planes), seen_mean + seen / len(planes)
+                distance = ((feats - sweep.feats.unsqueeze(2)) ** 2).mean(1)
+                best = torch.minimum(best, distance.amin(1, keepdim=True))
+                mean = mean + distance.sum(1, keepdim=True) / n
+                seen_mean = seen_mean + seen.sum(2) / n
             weights.append(torch.sigmoid(self.head(torch.cat([best, mean, seen_mean], 1))))
         return weights

@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-Cost = Callable[[torch.Tensor], torch.Tensor]
+Cost = Callable[[torch.Tensor], torch.Tensor]  # heights (b, d, h, w) to costs (b, c, d, h, w)
+_GROUP_CELLS = 2**21  # of planes warped at once: large tensors need memory, many small ones time
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +28,15 @@ class HeightPlanes:
     step: torch.Tensor
     n: int
 
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, k: int) -> torch.Tensor:
-        if not 0 <= k < self.n:
-            raise IndexError(k)
+    def some(self, first: int, end: int) -> torch.Tensor:
+        """(b, d, h, w) or (b, d, 1, 1): planes first to end - 1."""
+        k = torch.arange(first, end, dtype=self.step.dtype, device=self.step.device).view(1, -1, 1, 1)
         return self.low + self.step * k
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        return (self[k] for k in range(self.n))
+    def groups(self, cells: int) -> Iterator[torch.Tensor]:
+        """All planes, as many at a time as bound the memory; cells: rows times columns of a plane."""
+        size = max(_GROUP_CELLS // cells, 1)
+        return (self.some(k, min(k + size, self.n)) for k in range(0, self.n, size))
 
     def at(self, index_b1hw: torch.Tensor) -> torch.Tensor:
         return self.low + self.step * index_b1hw
@@ -144,8 +144,8 @@ class UNet3D(nn.Module):
             x = F.relu(up(x) + skip)
         return self.last(x).squeeze(1)
 
-    def forward(self, cost: Cost, planes: HeightPlanes) -> ReadOut:
-        return read_volume(self.volume(torch.stack([cost(z) for z in planes], dim=2)))
+    def forward(self, cost: Cost, planes: HeightPlanes, cells: int) -> ReadOut:
+        return read_volume(self.volume(torch.cat([cost(z) for z in planes.groups(cells)], dim=2)))
 
 
 class ConvGRU(nn.Module):
@@ -190,17 +190,18 @@ class RecurrentED(nn.Module):
             x = F.relu(up(x) + skip)
         return self.last(x), *new
 
-    def forward(self, cost: Cost, planes: HeightPlanes) -> ReadOut:
-        """Under training the activations of a plane are recomputed in the backward pass, not kept."""
-        out, states = StreamedReadOut(len(planes)), ()
+    def forward(self, cost: Cost, planes: HeightPlanes, cells: int) -> ReadOut:
+        """One plane at a time, whatever `cells` allows; in training its activations are recomputed, not kept."""
+        out, states = StreamedReadOut(planes.n), ()
 
         def one(z: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            plane = cost(z)
+            plane = cost(z).squeeze(2)
             b, _, h, w = plane.shape
             states = states or tuple(plane.new_zeros(b, c, h >> i, w >> i) for i, c in enumerate(self.widths))
             return self.step(plane, *states)
 
-        for z in planes:
+        for k in range(planes.n):
+            z = planes.some(k, k + 1)
             keep = not (self.training and torch.is_grad_enabled())
             logit, *rest = one(z, *states) if keep else checkpoint(one, z, *states, use_reentrant=False)
             states = tuple(rest)

@@ -14,7 +14,7 @@ from rsmvs.networks.matcher import Source, ViewStack
 from rsmvs.types import F32, Sample
 
 _CLIP = 5.0  # deviations: glints and hot pixels must not rule the features
-_SOURCE_MULTIPLE = 4  # of the coarsest features
+_SOURCE_MULTIPLE = 32  # of the coarsest features 4; larger, so that sizes recur and a compiled network serves again
 
 
 def stack_of(sample: Sample) -> ViewStack:

@@ -1,0 +1,80 @@
+"""Large references in windows: each is matched for itself, and their heights are blended over the overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rsmvs.networks.matcher import Heights, Source, ViewStack
+from rsmvs.types import F32
+
+_SOURCE_MARGIN = 32  # px around what a window's warp reaches: the receptive field of the features
+_ALIGNMENT = 32  # px: windows start where the coarsest cells start
+
+
+def starts(size: int, window: int, overlap: int) -> list[int]:
+    """First pixels of the windows that cover `size` pixels, each `window` long, overlapping by `overlap` or more."""
+    if size <= window:
+        return [0]
+    n = -(-(size - overlap) // (window - overlap))
+    last = size - window
+    return sorted({round(last * i / (n - 1)) // _ALIGNMENT * _ALIGNMENT for i in range(n - 1)} | {last})
+
+
+def match_in_windows(stack: ViewStack, match: Callable[[ViewStack], Heights], window: int, overlap: int) -> Heights:
+    """`match` on windows of at most window x window pixels; blended with weights that fall linearly to the rims."""
+    h, w = stack.image.shape
+    if h <= window and w <= window:
+        return match(stack)
+    overlap = min(overlap, window // 2)
+    sums = np.zeros((4, h, w), np.float32)  # of height, sigma, confidence and weight
+    for r in starts(h, window, overlap):
+        for c in starts(w, window, overlap):
+            part = cut(stack, r, c, min(window, h), min(window, w))
+            found = match(part)
+            weight = np.where(np.isfinite(found.height), _ramp(*part.image.shape, overlap), 0).astype(np.float32)
+            ph, pw = part.image.shape
+            block = sums[:, r : r + ph, c : c + pw]
+            for i, values in enumerate((found.height, found.sigma, found.confidence)):
+                block[i] += np.where(weight > 0, np.nan_to_num(values), 0) * weight
+            block[3] += weight
+    known = sums[3] > 0
+    height, sigma, confidence = (s / np.where(known, sums[3], 1) for s in sums[:3])
+    nothing = np.float32(np.nan)
+    return Heights(np.where(known, height, nothing), np.where(known, confidence, 0), np.where(known, sigma, nothing))
+
+
+def cut(stack: ViewStack, row: int, col: int, height: int, width: int) -> ViewStack:
+    """The stack of a window of the reference, with the parts of the sources that its warp reaches."""
+    rows, cols = slice(row, row + height), slice(col, col + width)
+    sources = []
+    for image, field in stack.sources:
+        box = _reached(field, (row, col, height, width), stack.height_range, image.shape)
+        if box is not None:
+            r0, r1, c0, c1 = box
+            sources.append(Source(image[r0:r1, c0:c1], field.moved(col, row, c0, r0)))
+    prior = None if stack.prior is None else stack.prior[rows, cols]
+    rdm = None if stack.rdm is None else stack.rdm[:, rows, cols]
+    return ViewStack(stack.image[rows, cols], tuple(sources), stack.height_range, stack.gsd, prior, rdm)
+
+
+def _reached(field: object, window: tuple[int, int, int, int], heights: tuple[float, float],
+             shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """(row0, row1, col0, col1) of the source under a reference window at all heights; None where it is outside."""
+    row, col, h, w = window
+    rows, cols, z = np.meshgrid(np.linspace(row, row + h, 9), np.linspace(col, col + w, 9), np.linspace(*heights, 5))
+    u, v = field(cols, rows, z)  # type: ignore[operator]
+    r0, c0 = max(int(v.min()) - _SOURCE_MARGIN, 0), max(int(u.min()) - _SOURCE_MARGIN, 0)
+    r1, c1 = min(int(v.max()) + _SOURCE_MARGIN, shape[0]), min(int(u.max()) + _SOURCE_MARGIN, shape[1])
+    return (r0, r1, c0, c1) if r1 - r0 >= 8 and c1 - c0 >= 8 else None
+
+
+def _ramp(h: int, w: int, overlap: int) -> F32:
+    """Weights that rise linearly from the rim over the overlap, above zero everywhere."""
+
+    def side(n: int) -> F32:
+        inside = np.minimum(np.arange(n), np.arange(n)[::-1]) + 1.0
+        return np.minimum(inside / max(overlap, 1), 1.0).astype(np.float32)
+
+    return side(h)[:, None] * side(w)[None, :]

@@ -5,7 +5,8 @@ from _job import job
 with job(snakemake):
     from rsmvs.config import build
     from rsmvs.options import MatchOptions
-    from rsmvs.stages.views import match_views
+    from rsmvs.stages.adjust import match_views
 
     options = build(MatchOptions, snakemake.params.options, "match")
-    match_views(snakemake.input.views, snakemake.wildcards.view, options, snakemake.output.matches)
+    heights = snakemake.params.height_range
+    match_views(snakemake.input.views, snakemake.wildcards.view, options, snakemake.output.matches, heights)

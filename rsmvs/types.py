@@ -54,6 +54,11 @@ class Window:
     def shape(self) -> tuple[int, int]:
         return self.height, self.width
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """(rows, columns) of an array that the window lies in."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
     def grown(self, px: int) -> Window:
         return Window(self.col - px, self.row - px, self.width + 2 * px, self.height + 2 * px)
 

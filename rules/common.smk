@@ -8,7 +8,9 @@ from rsmvs.config import as_dict, config_from_dict, tiles, view_ids
 CONFIG = config_from_dict(config, workflow.configfiles[-1])
 VIEWS = view_ids(CONFIG)
 TILES = [tile.name for tile in tiles(CONFIG)]
-PRODUCTS = ["dsm.tif", "n_views.tif", "confidence.tif", "ortho.tif", "points.laz", "ledger.json"]
+MOSAICS = ["dsm.tif", "n_views.tif", "confidence.tif", "ortho.tif", "status.tif", "points.laz", "ledger.json"]
+DERIVED = ["dtm.tif", "ndsm.tif", "dsm_filled.tif", "filling.tif"]
+PRODUCTS = MOSAICS + DERIVED + ["points.copc.laz"]
 EVALUATED = ["metrics.json"] if CONFIG.reference.dsm else []
 
 
@@ -28,8 +30,9 @@ def local_files(*paths):
 
 
 def image_files():
-    """Images and the camera files that are named in the configuration."""
-    return local_files(*(p for image in CONFIG.images for p in (image.path, image.camera)))
+    """Images, and the files that the configuration names beside them."""
+    named = ((i.path, i.camera, i.colour, i.colour_camera, *i.masks) for i in CONFIG.images)
+    return local_files(*(path for paths in named for path in paths))
 
 
 def match_mb(wildcards, attempt):

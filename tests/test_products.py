@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
+import copclib
 import laspy
 import numpy as np
 import pyproj
@@ -15,14 +18,16 @@ from rio_cogeo.cogeo import cog_validate
 
 from rsmvs.config import area_tiles, scene_grid
 from rsmvs.errors import ConfigError, ManifestError
+from rsmvs.fusion.filling import filled
 from rsmvs.geometry.grid import Grid, Tile
-from rsmvs.geometry.vertical import product_crs
+from rsmvs.geometry.vertical import horizontal, product_crs
+from rsmvs.io.copc import write_copc
 from rsmvs.io.geoid import find_geoid
 from rsmvs.io.manifests import write_json
 from rsmvs.io.pointcloud import SCALE, Points, merge_points, point_chunks, read_points, subset, write_points
 from rsmvs.io.raster import NODATA, write_raster
 from rsmvs.options import AreaOptions, LedgerOptions, ProductOptions
-from rsmvs.stages.products import mosaic_scene, read_tile, verdict
+from rsmvs.stages.products import derive_surfaces, mosaic_scene, pack_points, read_tile, verdict
 
 CRS = "EPSG:32637"
 AOI = (315012.0, 4162003.0, 315590.0, 4162497.5)
@@ -103,7 +108,7 @@ def test_mosaic_has_every_cell_on_its_place(scene: Path) -> None:
     assert kept.sum() > 0.97 * (~lost).sum()
 
 
-@pytest.mark.parametrize("name", ["dsm", "n_views", "confidence", "ortho"])
+@pytest.mark.parametrize("name", ["dsm", "n_views", "confidence", "ortho", "status"])
 def test_rasters_keep_the_standard(scene: Path, name: str) -> None:
     path = scene / "products" / f"{name}.tif"
     valid, errors, warnings = cog_validate(path, strict=True)
@@ -120,7 +125,7 @@ def test_rasters_keep_the_standard(scene: Path, name: str) -> None:
         assert src.compression.name == "deflate"
         floats = src.dtypes[0] == "float32"
         assert src.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == ("3" if floats else "2")
-        assert src.nodata == {"dsm": NODATA, "confidence": NODATA, "ortho": 0, "n_views": None}[name]
+        assert src.nodata == {"dsm": NODATA, "confidence": NODATA, "ortho": 0, "n_views": None, "status": None}[name]
 
 
 def test_ledger_tells_what_was_lost(scene: Path) -> None:
@@ -237,6 +242,119 @@ def test_heights_above_a_geoid(scene: Path, tmp_path: Path) -> None:
     geoid = 20 + lon.mean() - 2 * (lat.mean() - 37)
     np.testing.assert_allclose(above.xyz[:, 2], _height(*above.xyz[:, :2].T) - geoid, atol=0.02)
     assert crs.sub_crs_list[1].to_epsg() == 5773
+
+
+def test_status_says_why_cells_are_empty(scene: Path) -> None:
+    with rasterio.open(scene / "products" / "status.tif") as src, rasterio.open(scene / "products" / "dsm.tif") as dsm:
+        status, valid = src.read(1), dsm.read_masks(1) > 0
+        assert src.colormap(1)[3][:3] == (200, 50, 50)
+        assert src.tags(1)["CODE_3"] == "tile failed"
+    assert ((status == 0) == valid).all()
+    x, y = _centres(scene_grid(AREA))
+    for index, code in ((2, 2), (5, 3)):
+        xmin, ymin, xmax, ymax = area_tiles(AREA)[index].bounds
+        assert (status[(x > xmin) & (x < xmax) & (y > ymin) & (y < ymax)] == code).all()
+    assert (status == 1).sum() > 0
+
+
+def test_cloud_optimised_points(scene: Path, tmp_path: Path) -> None:
+    ledgers = sorted((scene / "tiles").glob("*/ledger.json"))
+    count = pack_points(ledgers, AREA, ProductOptions(), tmp_path / "points.copc.laz")
+    plain, _ = read_points(scene / "products" / "points.laz")
+    packed, crs = read_points(tmp_path / "points.copc.laz")
+    assert count == len(plain) == len(packed)
+    assert len(crs.axis_info) == 3
+    one, other = np.lexsort(plain.xyz.T), np.lexsort(packed.xyz.T)
+    for name in ("xyz", "classification", "intensity", "n_views", "confidence", "sigma_z"):
+        np.testing.assert_array_equal(getattr(plain, name)[one], getattr(packed, name)[other])
+    with laspy.CopcReader.open(str(tmp_path / "points.copc.laz")) as reader:  # its own reading of the octree
+        assert sum(len(reader.query(level=k)) for k in range(6)) == count
+        box = laspy.copc.Bounds(mins=np.array([315100.0, 4162100.0]), maxs=np.array([315180.0, 4162150.0]))
+        inside = ((plain.xyz[:, :2] >= box.mins) & (plain.xyz[:, :2] <= box.maxs)).all(1)
+        assert len(reader.query(bounds=box)) == inside.sum() > 0
+        assert reader.header.number_of_points_by_return[0] == count
+    pack_points(ledgers[::-1], AREA, ProductOptions(), tmp_path / "again.copc.laz")
+    assert (tmp_path / "again.copc.laz").read_bytes() == (tmp_path / "points.copc.laz").read_bytes()
+
+
+def test_octree_of_dense_tiles_has_no_gaps(tmp_path: Path) -> None:
+    """Every node hangs on a parent, holds only points inside its cube, and finer levels hold more."""
+    rng = np.random.default_rng(8)
+    parts = []
+    for tile in (Tile(1575, 20810, 200.0), Tile(1576, 20810, 200.0), Tile(1578, 20812, 200.0)):
+        xmin, ymin, xmax, ymax = tile.bounds
+        cloud = _points(rng.uniform(xmin, xmax, 150_000), rng.uniform(ymin, ymax, 150_000))
+        write_points(tmp_path / f"{tile.name}.laz", cloud, corner=tile.bounds[:2], crs=product_crs(CRS))
+        parts.append((tile, tmp_path / f"{tile.name}.laz"))
+    bounds = (315000.0, 4162000.0, 315801.0, 4162601.0)
+    assert write_copc(parts, tmp_path / "dense.copc.laz", bounds=bounds, crs=product_crs(CRS)) == 450_000
+    reader = copclib.FileReader(str(tmp_path / "dense.copc.laz"))
+    info, nodes = reader.copc_config.copc_info, reader.GetAllNodes()
+    keys = {(n.key.d, n.key.x, n.key.y, n.key.z): n for n in nodes}
+    for d, x, y, z in keys:
+        assert d == 0 or (d - 1, x >> 1, y >> 1, z >> 1) in keys
+    corner = np.array([info.center_x, info.center_y, info.center_z]) - info.halfsize
+    for (d, *place), node in keys.items():
+        points = reader.GetPoints(node)
+        xyz = np.stack([points.x, points.y, points.z], 1)
+        side = 2 * info.halfsize / 2**d
+        assert (np.abs((xyz - corner) / side - np.array(place) - 0.5) <= 0.5 + 1e-4).all()
+    per_level = [sum(n.point_count for k, n in keys.items() if k[0] == d) for d in range(max(k[0] for k in keys) + 1)]
+    assert per_level == sorted(per_level)
+    assert max(n.point_count for n in nodes) < 60_000
+
+
+@pytest.mark.skipif(shutil.which("pdal") is None, reason="the command pdal is not installed")
+def test_points_survive_pdal(scene: Path, tmp_path: Path) -> None:
+    pack_points(sorted((scene / "tiles").glob("*/ledger.json")), AREA, ProductOptions(), tmp_path / "a.copc.laz")
+    extra = ["--writers.las.extra_dims=all", "--writers.las.minor_version=4", "--writers.las.dataformat_id=7"]
+    run = ["pdal", "translate", "-r", "readers.las", "a.copc.laz", "b.laz", *extra, "--writers.las.forward=all"]
+    subprocess.run(run, cwd=tmp_path, check=True, capture_output=True)
+    (before, crs), (after, crs_after) = read_points(tmp_path / "a.copc.laz"), read_points(tmp_path / "b.laz")
+    one, other = np.lexsort(before.xyz.T), np.lexsort(after.xyz.T)
+    np.testing.assert_allclose(before.xyz[one], after.xyz[other], atol=1e-6)
+    for name in ("classification", "intensity", "n_views", "confidence", "sigma_z"):
+        np.testing.assert_array_equal(getattr(before, name)[one], getattr(after, name)[other])
+    assert len(crs_after.axis_info) == 3 and horizontal(crs_after).equals(horizontal(crs), ignore_axis_order=True)
+
+
+def test_holes_are_filled_and_told(tmp_path: Path) -> None:
+    surface = np.full((60, 80), 100.0, np.float32) + np.arange(80, dtype=np.float32)
+    ground = surface - 10
+    holes = np.zeros(surface.shape, bool)
+    holes[10:13, 10:14] = True  # narrow
+    holes[20:50, 30:65] = True  # wide
+    out, code = filled(np.where(holes, np.nan, surface), ground, reach=3)
+    assert (out[~holes] == surface[~holes]).all() and (code[~holes] == 0).all()
+    assert (code[10:13, 10:14] == 1).all()
+    np.testing.assert_allclose(out[10:13, 10:14], surface[10:13, 10:14], atol=1.0)
+    np.testing.assert_allclose(out[30:40, 45:50], ground[30:40, 45:50])
+    assert (code[30:40, 45:50] == 2).all()
+    nothing, code = filled(np.full((9, 9), np.nan), np.full((9, 9), np.nan), 3)
+    assert np.isnan(nothing).all() and (code == 3).all()
+
+
+def test_derived_surfaces_of_a_town(tmp_path: Path) -> None:
+    """Terrain under boxes: the boxes stand on the ground with their height, and no cell is left unfilled."""
+    grid = Grid(315000.0, 4162200.0, 0.5, 600, 400)
+    x, y = _centres(grid)
+    ground = (500 + 0.02 * (x - 315000) + 1.5 * np.sin((y - 4162000) / 60)).astype(np.float32)
+    boxes = ((x - 315000) % 60 < 15) & ((y - 4162000) % 50 < 12) & (x - 315000 > 20) & (x - 315000 < 280)
+    dsm = ground + np.where(boxes, 9.0, 0.0).astype(np.float32)
+    dsm[100:106, 200:206] = np.nan
+    write_raster(tmp_path / "dsm.tif", [dsm], grid=grid, crs=CRS, nodata=NODATA, tags={"VERTICAL_DATUM": "EGM96 geoid"})
+    derive_surfaces(tmp_path / "dsm.tif", ProductOptions(), tmp_path)
+    layers = {}
+    for name in ("dtm", "ndsm", "dsm_filled", "filling"):
+        assert cog_validate(tmp_path / f"{name}.tif", strict=True)[0]
+        with rasterio.open(tmp_path / f"{name}.tif") as src:
+            layers[name] = src.read(1, masked=True)
+            assert src.tags()["VERTICAL_DATUM"] == "EGM96 geoid"
+    assert np.abs(layers["dtm"] - ground).mean() < 0.5
+    assert np.median(layers["ndsm"][boxes].compressed()) == pytest.approx(9.0, abs=0.7)
+    assert abs(np.median(layers["ndsm"][~boxes].compressed())) < 0.3
+    assert not layers["dsm_filled"].mask.any()
+    assert (layers["filling"][100:106, 200:206] == 1).all()
 
 
 def test_a_missing_geoid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,13 @@ PRODUCTS = {
     "n_views.tif": "views that agree on each height (COG)",
     "confidence.tif": "confidence of each height (COG)",
     "ortho.tif": "orthoimage (COG)",
+    "status.tif": "why a cell is empty (COG)",
+    "dsm_filled.tif": "surface heights, holes filled (COG)",
+    "filling.tif": "where the filled heights come from (COG)",
+    "dtm.tif": "heights of the bare ground (COG)",
+    "ndsm.tif": "heights above the ground (COG)",
     "points.laz": "point cloud (LAS 1.4)",
+    "points.copc.laz": "point cloud for viewers that stream (COPC)",
     "ledger.json": "how each tile ended",
     "metrics.json": "comparison with the reference",
 }

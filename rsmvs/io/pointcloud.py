@@ -26,6 +26,7 @@ from rsmvs.types import F32, F64
 SCALE = 0.001  # metres
 CHUNK = 500_000  # points held at once while merging: about 50 MB
 NOISE = 7  # ASPRS code; those of the classes are in rsmvs.types
+Lowered = Callable[[F64, F64], F64]  # metres to take from heights at (x, y)
 _EXTRA = (
     laspy.ExtraBytesParams("n_views", np.uint8, "views that agree"),
     laspy.ExtraBytesParams("confidence", np.float32, "of the matcher, 0 to 1"),
@@ -57,7 +58,7 @@ class Points:
 def write_points(path: str | Path, points: Points, *, corner: tuple[float, float], crs: Any) -> None:
     """Write points to `path` (.laz or .las); `corner` (x, y) of their tile sets the offset; `crs` from `product_crs`."""
     with _writer(path, corner, crs) as out:
-        out.write_points(_record(points, out.header))
+        out.write_points(point_record(points, out.header))
 
 
 def read_points(path: str | Path) -> tuple[Points, Any]:
@@ -99,27 +100,33 @@ def points_of(record: Any, header: Any) -> Points:
 
 
 def merge_points(
-    parts: Sequence[str | Path], path: str | Path, *, bounds: Bounds, crs: Any, lowered: Callable[[F64, F64], F64] | None = None
+    parts: Sequence[str | Path], path: str | Path, *, bounds: Bounds, crs: Any, lowered: Lowered | None = None
 ) -> int:
     """One file of the tiles' files in the given order, cut to `bounds` (west and south edge included); their number.
 
     lowered: metres to take from the heights at (x, y), where the datum changes. One chunk of points is in memory at a
     time.
     """
-    xmin, ymin, xmax, ymax = bounds
     written = 0
-    with _writer(path, (xmin, ymin), crs) as out:
+    with _writer(path, bounds[:2], crs) as out:
         for part in parts:
-            for points in point_chunks(part):
-                x, y = points.xyz[:, 0], points.xyz[:, 1]
-                inside = (x >= xmin) & (x < xmax) & (y >= ymin) & (y < ymax)
-                if inside.any():
-                    kept = subset(points, inside)
-                    if lowered is not None:
-                        kept.xyz[:, 2] -= lowered(kept.xyz[:, 0], kept.xyz[:, 1])
-                    out.write_points(_record(kept, out.header))
-                    written += len(kept)
+            for points in cut_chunks(part, bounds, lowered):
+                out.write_points(point_record(points, out.header))
+                written += len(points)
     return written
+
+
+def cut_chunks(path: str | Path, bounds: Bounds, lowered: Lowered | None) -> Iterator[Points]:
+    """Chunks of a file's points inside `bounds`, their heights less `lowered(x, y)`."""
+    xmin, ymin, xmax, ymax = bounds
+    for points in point_chunks(path):
+        x, y = points.xyz[:, 0], points.xyz[:, 1]
+        inside = (x >= xmin) & (x < xmax) & (y >= ymin) & (y < ymax)
+        if inside.any():
+            kept = subset(points, inside)
+            if lowered is not None:
+                kept.xyz[:, 2] -= lowered(kept.xyz[:, 0], kept.xyz[:, 1])
+            yield kept
 
 
 def subset(points: Points, chosen: Any) -> Points:
@@ -131,16 +138,18 @@ def subset(points: Points, chosen: Any) -> Points:
     )  # fmt: skip
 
 
+def joined(parts: Sequence[Points]) -> Points:
+    """Clouds as one, in their order; without colour where one of them has none."""
+    rgb = None if any(p.rgb is None for p in parts) else np.concatenate([p.rgb for p in parts if p.rgb is not None])
+    names = ("xyz", "classification", "intensity", "n_views", "confidence", "sigma_z")
+    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
+    return Points(**arrays, rgb=rgb)
+
+
 @contextmanager
 def _writer(path: str | Path, corner: tuple[float, float], crs: Any) -> Iterator[Any]:
     """A laspy writer of a file that appears under its name when it is complete."""
-    header = laspy.LasHeader(version="1.4", point_format=7)
-    header.add_extra_dims(list(_EXTRA))
-    header.scales = np.full(3, SCALE)
-    header.offsets = np.array([round(corner[0]), round(corner[1]), 0.0])
-    header.generating_software = "rsmvs"
-    header.vlrs.append(WktCoordinateSystemVlr(las_wkt(crs)))
-    header.global_encoding.wkt = True
+    header = las_header(corner, crs)
     with atomic(path) as part:
         compress = part.suffix.lower() == ".laz"
         with laspy.open(str(part), mode="w", header=header, do_compress=compress, laz_backend=laspy.LazBackend.Lazrs) as out:
@@ -150,7 +159,20 @@ def _writer(path: str | Path, corner: tuple[float, float], crs: Any) -> Iterator
             file.write(bytes(_CREATION_DAY.stop - _CREATION_DAY.start))
 
 
-def _record(points: Points, header: Any) -> Any:
+def las_header(corner: tuple[float, float], crs: Any) -> Any:
+    """The header that all our files share."""
+    header = laspy.LasHeader(version="1.4", point_format=7)
+    header.add_extra_dims(list(_EXTRA))
+    header.scales = np.full(3, SCALE)
+    header.offsets = np.array([round(corner[0]), round(corner[1]), 0.0])
+    header.generating_software = "rsmvs"
+    header.vlrs.append(WktCoordinateSystemVlr(las_wkt(crs)))
+    header.global_encoding.wkt = True
+    return header
+
+
+def point_record(points: Points, header: Any) -> Any:
+    """laspy's packed points of a header."""
     record = laspy.ScaleAwarePointRecord.zeros(len(points), header=header)
     for k, name in enumerate("XYZ"):
         record[name] = np.round((points.xyz[:, k] - header.offsets[k]) / SCALE).astype(np.int32)

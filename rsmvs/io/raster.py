@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.enums import MaskFlags
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
@@ -19,10 +18,11 @@ from rasterio.windows import Window as RioWindow
 
 from rsmvs.errors import ImageError
 from rsmvs.geometry.grid import Grid
+from rsmvs.io.layers import NODATA as NODATA
+from rsmvs.io.layers import Layer as Layer
 from rsmvs.io.manifests import atomic
 from rsmvs.types import F32, F64, View, Window
 
-NODATA = -9999.0
 _ENV = {"GDAL_CACHEMAX": 256, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "VSI_CACHE": True}
 
 
@@ -108,6 +108,29 @@ def read_band(path: str | Path, band: int = 1) -> tuple[Any, Affine, Any]:
         return values, src.transform, src.crs
 
 
+def read_small(path: str | Path, side: int) -> tuple[Any, float]:
+    """(values (h, w), cell size) of the first band, averaged down to at most `side` cells; floats, NaN without data."""
+    with opened(path) as src:
+        factor = max(1.0, max(src.width, src.height) / side)
+        shape = (max(1, round(src.height / factor)), max(1, round(src.width / factor)))
+        values = src.read(1, out_shape=shape, masked=True, resampling=Resampling.average)
+        return np.ma.filled(values.astype(np.float32), np.nan), abs(src.transform.a) * src.width / shape[1]
+
+
+def write_picture(path: str | Path, rgb: Any) -> None:
+    """A picture (h, w, 3) uint8 as PNG or JPEG, by the name's suffix."""
+    with atomic(path) as part:
+        part.write_bytes(encoded_picture(rgb, part.suffix))
+
+
+def encoded_picture(rgb: Any, suffix: str = ".png", quality: int = 85) -> bytes:
+    """Bytes of a picture (h, w, 3) uint8; quality counts for .jpg."""
+    import cv2
+
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    return bytes(cv2.imencode(suffix, np.ascontiguousarray(rgb[..., ::-1]), options)[1])
+
+
 def transform_of(grid: Grid) -> Affine:
     return Affine(grid.step, 0.0, grid.x0, 0.0, -grid.step, grid.y0)
 
@@ -156,18 +179,6 @@ def write_raster(
                 copy_raster(src, part, driver="COG", blocksize=512, overview_resampling=resampling, **options)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """What a raster product holds and how it is stored. resampling: of the overviews ('mode' for labels)."""
-
-    name: str
-    band: str
-    unit: str
-    dtype: str
-    nodata: float | None
-    resampling: str = "average"
-
-
 class Canvas:
     """A raster being put together from parts on its own lattice of cells."""
 
@@ -206,6 +217,10 @@ def cog_canvas(path: str | Path, grid: Grid, layer: Layer, *, crs: Any, tags: di
                 dst.set_band_description(1, layer.band)
                 dst.set_band_unit(1, layer.unit)
                 dst.update_tags(AREA_OR_POINT="Area", **tags)
+                if layer.codes:
+                    # names as tags: a raster attribute table would be a second file
+                    dst.write_colormap(1, {c.value: (*c.colour, 255) for c in layer.codes})
+                    dst.update_tags(1, **{f"CODE_{c.value}": c.name for c in layer.codes})
                 yield Canvas(dst, grid)
             with rasterio.open(parts) as src:
                 copy_raster(src, part, driver="COG", blocksize=512, compress="DEFLATE", predictor=predictor,

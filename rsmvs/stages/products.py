@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,23 +15,27 @@ import numpy as np
 from rsmvs.config import scene_grid
 from rsmvs.errors import ConfigError, ManifestError
 from rsmvs.evaluation.scoring import Scene, score
-from rsmvs.geometry.grid import Grid
+from rsmvs.fusion.filling import filled
+from rsmvs.geometry.grid import Grid, Tile
 from rsmvs.geometry.vertical import DATUM_NAMES, ELLIPSOID, product_crs, raster_wkt
+from rsmvs.io.copc import write_copc
 from rsmvs.io.geoid import find_geoid
+from rsmvs.io.layers import DERIVED, DSM, IF_FUSED, MOSAICKED, NODATA, ORTHO, STATUS, Layer
 from rsmvs.io.manifests import read_json, write_json
 from rsmvs.io.pointcloud import merge_points
-from rsmvs.io.raster import NODATA, Layer, cog_canvas, grid_of, opened, read_band
+from rsmvs.io.raster import Canvas, cog_canvas, grid_of, opened, read_band
 from rsmvs.io.surfaces import opened_surface, plane_crs
+from rsmvs.io.terrain import ground_under
 from rsmvs.options import AreaOptions, LedgerOptions, ProductOptions, ReferenceOptions
+from rsmvs.types import Window
 
 MOSAIC_REVISION = 1
+PACK_REVISION = 1
+DERIVE_REVISION = 1
 EVALUATE_REVISION = 1
 
-DSM = Layer("dsm", "height", "m", "float32", NODATA)
-N_VIEWS = Layer("n_views", "agreeing views", "count", "uint8", None, "nearest")
-CONFIDENCE = Layer("confidence", "confidence", "1", "float32", NODATA)
-ORTHO = Layer("ortho", "panchromatic", "digital number", "uint16", 0.0)
-LAYERS = (DSM, N_VIEWS, CONFIDENCE, ORTHO)
+_BLOCK = 2048  # cells; derived surfaces are made block by block
+_CONTEXT = 150.0  # m around a block: wider than large buildings
 STATUSES = ("ok", "empty", "failed")
 
 
@@ -73,7 +77,7 @@ def mosaic_scene(
     filled = [t for t in tiles if t.status == "ok"]
     tags = {"VERTICAL_DATUM": DATUM_NAMES[options.vertical]}
     valid: dict[str, int] = {}
-    for layer in LAYERS:
+    for layer in (*MOSAICKED, *(v for v in IF_FUSED if any(v.name in t.products for t in filled))):
         layer = _stored_as(layer, filled)
         with cog_canvas(out_dir / f"{layer.name}.tif", grid, layer, crs=raster_wkt(crs), tags=tags) as canvas:
             for tile in filled:
@@ -83,12 +87,28 @@ def mosaic_scene(
                 written = canvas.write(values, core)
                 if layer is DSM:
                     valid[tile.tile] = int(np.isfinite(written).sum())
-    lowered = None if geoid is None else partial(geoid.at_points, crs=crs)
+    with cog_canvas(out_dir / "status.tif", grid, STATUS, crs=raster_wkt(crs), tags=tags) as canvas:
+        _draw_status(canvas, tiles, area)
     clouds = [_product(t, "points") for t in filled]
-    points = merge_points(clouds, out_dir / "points.laz", bounds=grid.bounds, crs=crs, lowered=lowered)
+    points = merge_points(clouds, out_dir / "points.laz", bounds=grid.bounds, crs=crs, lowered=_lowering(options, crs))
     ledger = _ledger(tiles, valid, grid, points)
     write_json(out_dir / "ledger.json", ledger)
     return ledger
+
+
+def pack_points(tile_ledgers: Sequence[str | Path], area: AreaOptions, options: ProductOptions, out_copc: str | Path) -> int:
+    """The tiles' points as one COPC file, the form that viewers stream; their number."""
+    crs = product_crs(area.crs, options.vertical)
+    filled = [t for t in map(read_tile, tile_ledgers) if t.status == "ok"]
+    parts = [(Tile.from_name(t.tile, area.tile_size), _product(t, "points")) for t in filled]
+    return write_copc(parts, out_copc, bounds=scene_grid(area).bounds, crs=crs, lowered=_lowering(options, crs))
+
+
+def _lowering(options: ProductOptions, crs: Any) -> Any:
+    """What heights have to be lowered by at (x, y) for the vertical datum; None for the ellipsoid."""
+    if options.vertical == ELLIPSOID:
+        return None
+    return partial(find_geoid(options.vertical, options.geoid).at_points, crs=crs)
 
 
 def _product(tile: TileRecord, name: str) -> Path:
@@ -117,6 +137,58 @@ def _part(tile: TileRecord, name: str, scene: Grid) -> tuple[Any, Grid]:
     if off > 1e-6 * scene.step or not math.isclose(grid.step, scene.step, rel_tol=1e-9):
         raise ManifestError(path, "does not lie on the cells of the scene", "delete the tile's folder and run again")
     return values, grid
+
+
+def _draw_status(canvas: Canvas, tiles: Sequence[TileRecord], area: AreaOptions) -> None:
+    """Why cells are empty: what the tiles say, and 'outside' where no tile is (the rest of a polygon's rectangle)."""
+    outside = np.uint8(4)
+    for block in blocks_of(canvas.grid, _BLOCK):
+        canvas.write(np.full(block.shape, outside), block)
+    for tile in tiles:
+        if tile.status == "ok":
+            values, core = _part(tile, DSM.name, canvas.grid)
+            canvas.write(np.where(np.isfinite(values), 0, 1).astype(np.uint8), core)
+        else:
+            core = Grid.covering(Tile.from_name(tile.tile, area.tile_size).bounds, area.resolution)
+            canvas.write(np.full(core.shape, 2 if tile.status == "empty" else 3, np.uint8), core)
+
+
+def blocks_of(grid: Grid, size: int) -> Iterator[Grid]:
+    """Parts of a grid of at most size x size cells that cover it, in row-major order."""
+    for row in range(0, grid.height, size):
+        for col in range(0, grid.width, size):
+            yield _part_of(grid, Window(col, row, min(size, grid.width - col), min(size, grid.height - row)))
+
+
+def _part_of(grid: Grid, window: Window) -> Grid:
+    x0, y0 = grid.x0 + window.col * grid.step, grid.y0 - window.row * grid.step
+    return Grid(x0, y0, grid.step, window.width, window.height)
+
+
+def derive_surfaces(dsm: str | Path, options: ProductOptions, out_dir: str | Path) -> None:
+    """From the scene's DSM: dtm.tif, ndsm.tif, dsm_filled.tif and filling.tif in `out_dir`.
+
+    The scene is worked through in blocks with context around them; memory depends on the block alone.
+    """
+    with opened_surface(dsm) as surface, ExitStack() as files:
+        src = surface.dataset
+        grid = grid_of(src.transform, surface.shape, dsm)
+        tags = {k: v for k, v in src.tags().items() if k == "VERTICAL_DATUM"}
+        canvases = {
+            v.name: files.enter_context(cog_canvas(Path(out_dir) / f"{v.name}.tif", grid, v, crs=src.crs, tags=tags))
+            for v in DERIVED
+        }
+        margin = math.ceil(_CONTEXT / grid.step)
+        for block in blocks_of(grid, _BLOCK):
+            col, row = grid.offset_of(block)
+            # cut at the rim of the scene: a frame of nothing around it would pull the cloth up
+            window = Window(col, row, block.width, block.height).grown(margin).clipped(grid.width, grid.height)
+            heights = surface.read(window)
+            ground = ground_under(heights, _part_of(grid, window), options.max_object_size)
+            whole, code = filled(heights, ground, round(options.fill_reach / grid.step))
+            inner = Window(col - window.col, row - window.row, block.width, block.height).slices
+            for name, values in (("dtm", ground), ("ndsm", heights - ground), ("dsm_filled", whole), ("filling", code)):
+                canvases[name].write(values[inner], block)
 
 
 def _ledger(tiles: Sequence[TileRecord], valid: dict[str, int], grid: Grid, points: int) -> dict[str, Any]:

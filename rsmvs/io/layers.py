@@ -1,0 +1,75 @@
+"""The raster products of a scene: what each band means, how it is stored, and the names and colours of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rsmvs.types import CLASS_CODES, CLASS_NAMES
+
+NODATA = -9999.0
+
+
+@dataclass(frozen=True)
+class Code:
+    """One value of a raster of codes."""
+
+    value: int
+    name: str
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a raster product holds and how it is stored. resampling: of the overviews ('mode' for codes)."""
+
+    name: str
+    band: str
+    unit: str
+    dtype: str
+    nodata: float | None
+    resampling: str = "average"
+    codes: tuple[Code, ...] = ()
+    meaning: str = ""
+
+
+_CLASS_COLOURS = ((168, 132, 96), (76, 150, 68), (200, 70, 60), (70, 130, 200), (120, 120, 130), (190, 180, 160))
+
+DSM = Layer("dsm", "height", "m", "float32", NODATA, meaning="surface height")
+N_VIEWS = Layer("n_views", "agreeing views", "count", "uint8", None, "nearest", meaning="views that agree on the height")
+CONFIDENCE = Layer("confidence", "confidence", "1", "float32", NODATA, meaning="confidence of the matcher, 0 to 1")
+ORTHO = Layer("ortho", "panchromatic", "digital number", "uint16", 0.0, meaning="orthoimage")
+UNCERTAINTY = Layer("uncertainty", "standard deviation", "m", "float32", NODATA, meaning="one sigma of the height")
+SEMANTIC = Layer(
+    "semantic", "class", "code", "uint8", 0.0, "mode",
+    tuple(Code(c, n, rgb) for c, n, rgb in zip(CLASS_CODES, CLASS_NAMES, _CLASS_COLOURS, strict=True)), "class, ASPRS codes",
+)  # fmt: skip
+MARGIN = Layer("vote_margin", "vote margin", "1", "float32", NODATA, meaning="share of votes of the class less the next one's")
+STATUS = Layer(
+    "status", "status", "code", "uint8", None, "mode",
+    (
+        Code(0, "height", (62, 130, 90)),
+        Code(1, "no agreeing views", (240, 190, 80)),
+        Code(2, "tile without usable views", (160, 160, 170)),
+        Code(3, "tile failed", (200, 50, 50)),
+        Code(4, "outside the tiles", (235, 235, 235)),
+    ),
+    "why a cell is empty",
+)  # fmt: skip
+DSM_FILLED = Layer("dsm_filled", "height", "m", "float32", NODATA, meaning="surface height, holes filled")
+FILLING = Layer(
+    "filling", "filling", "code", "uint8", None, "mode",
+    (
+        Code(0, "measured", (62, 130, 90)),
+        Code(1, "interpolated", (240, 190, 80)),
+        Code(2, "terrain model", (150, 110, 190)),
+        Code(3, "none", (235, 235, 235)),
+    ),
+    "where the heights of dsm_filled come from",
+)  # fmt: skip
+DTM = Layer("dtm", "terrain height", "m", "float32", NODATA, meaning="height of the bare ground")
+NDSM = Layer("ndsm", "height above ground", "m", "float32", NODATA, meaning="surface height less terrain height")
+
+MOSAICKED = (DSM, N_VIEWS, CONFIDENCE, ORTHO)  # every tile has these
+IF_FUSED = (UNCERTAINTY, SEMANTIC, MARGIN)  # written where the tiles have them
+DERIVED = (DSM_FILLED, FILLING, DTM, NDSM)
+ALL = (*MOSAICKED, *IF_FUSED, STATUS, *DERIVED)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,3 +19,24 @@ def shared_data() -> Path:
     if not (folder / "autzen_public").is_dir():
         pytest.skip(f"real data not found at {folder} (set RSMVS_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the smallest simulated scene: 64 m, three views, four tiles, exact truth, config.yaml. Do not change it."""
+    from rsmvs.simulate.options import preset
+    from rsmvs.stages.simulate import simulate
+
+    folder = tmp_path_factory.mktemp("tiny_scene")
+    simulate(preset("tiny"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_values(tiny_scene: Path) -> dict[str, Any]:
+    """Configuration of the tiny scene as plain values with absolute paths: copy it before a change."""
+    values = yaml.safe_load((tiny_scene / "config.yaml").read_text())
+    for image in values["images"]:
+        image["path"] = str(tiny_scene / image["path"])
+    values["reference"]["dsm"] = str(tiny_scene / values["reference"]["dsm"])
+    return values

@@ -12,6 +12,7 @@ PRODUCTS = {
     "dsm.tif": "surface heights (COG)",
     "n_views.tif": "views that agree on each height (COG)",
     "confidence.tif": "confidence of each height (COG)",
+    "uncertainty.tif": "one sigma of each height (COG)",
     "ortho.tif": "orthoimage (COG)",
     "status.tif": "why a cell is empty (COG)",
     "dsm_filled.tif": "surface heights, holes filled (COG)",

@@ -98,7 +98,7 @@ class Workflow:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description:>6}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns: tuple[Any, ...] = (TextColumn("{task.description:>6}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         columns += (TextColumn("{task.fields[rule]}"),)
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task(name, total=None, rule="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ def sparse_points(path: str | Path, crs: str) -> F64:
 def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     """A tile's plan, which holds all that its jobs need, and the rating of all pairs of views that see it."""
     lon, lat = _samples(scene.area, tile.bounds)
+    near = [v for v in scene.views if _may_see(v, lon, lat)]
+    scene = replace(scene, views=near or scene.views)  # a plan does not change with images of other places
     cameras = camera_heights(scene.views)
     points, dem = _points_near(tile, scene), _dem_range(scene, lon, lat)
     (low, high), source = search_range(points, dem, cameras, scene.options)
@@ -145,9 +147,15 @@ def _ground_height(
     return float(np.median(tried[np.array(seen) == max(seen)]))
 
 
-def _inside(view: View, lon: F64, lat: F64, h: float) -> Any:
+def _inside(view: View, lon: F64, lat: F64, h: Any) -> Any:
     col, row = view.camera.project(lon, lat, h)
     return (col >= -0.5) & (col < view.width - 0.5) & (row >= -0.5) & (row < view.height - 0.5)
+
+
+def _may_see(view: View, lon: F64, lat: F64) -> bool:
+    """Whether any place is in the image at any height for which its camera is valid."""
+    few, heights = slice(None, None, 5), np.linspace(*view.camera.height_range, 5)[:, None]
+    return bool(_inside(view, lon[few], lat[few], heights).any())
 
 
 def _seen(views: Sequence[View], lon: F64, lat: F64, h: float) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from pyproj import Transformer
 from shapely.geometry import MultiPoint, Polygon, box
 
 from rsmvs.config import area_polygon, area_tiles
-from rsmvs.errors import ConfigError, CoverageError
+from rsmvs.errors import CameraError, ConfigError, CoverageError
 from rsmvs.geometry.viewing import footprint, mid_height, viewing_angles
 from rsmvs.io.image_checks import acquisition, band_weights, check_holds_data, check_whole
 from rsmvs.io.manifests import write_json
@@ -36,7 +37,8 @@ def describe_image(options: ImageOptions, height: float | None = None) -> View:
         date, sun = acquisition(image)
         weights, _ = band_weights(options.path, image, options.weights)
         width, rows = image.width, image.height
-    angles = viewing_angles(camera, width, rows, height)
+    with _blaming(options.path, source):
+        angles, outline = viewing_angles(camera, width, rows, height), footprint(camera, width, rows, height)
     return View(
         id=options.id or Path(options.path).stem,
         path=options.path,
@@ -51,12 +53,21 @@ def describe_image(options: ImageOptions, height: float | None = None) -> View:
         incidence=angles.incidence,
         azimuth=angles.azimuth,
         gsd=angles.gsd,
-        footprint=footprint(camera, width, rows, height),
+        footprint=outline,
         fingerprint=" ".join(_fingerprint(p) for p in (options.path, *options.masks)),
         masks=options.masks,
         colour=options.colour,
         colour_camera=_colour_camera(options),
     )
+
+
+@contextmanager
+def _blaming(path: str, source: str) -> Iterator[None]:
+    """Name the image and its camera in the errors of geometry, which knows no files."""
+    try:
+        yield
+    except CameraError as error:
+        raise CameraError(path, f"its camera ({source}) {error.cause}", error.remedy) from None
 
 
 def _colour_camera(options: ImageOptions) -> Camera | None:
@@ -113,14 +124,11 @@ def _fingerprint(path: str) -> str:
     return f"{file.stat().st_size}-{file.stat().st_mtime_ns}" if file.is_file() else ""
 
 
-def _polygon(view: View) -> Polygon:
-    return Polygon(view.footprint)
-
-
 def _reach(view: View) -> Polygon:
     """All ground (longitude, latitude) that the view can see at any height for which its camera is valid."""
     heights = (*view.camera.height_range, mid_height(view.camera))
-    points = [p for h in heights for p in footprint(view.camera, view.width, view.height, h)]
+    with _blaming(view.path, view.camera_source):
+        points = [p for h in heights for p in footprint(view.camera, view.width, view.height, h)]
     return MultiPoint(points).convex_hull
 
 

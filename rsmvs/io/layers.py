@@ -30,6 +30,11 @@ class Layer:
     resampling: str = "average"
     codes: tuple[Code, ...] = ()
     meaning: str = ""
+    tile_product: str = ""  # name in the tiles' ledgers where it differs
+
+    @property
+    def in_tiles(self) -> str:
+        return self.tile_product or self.name
 
 
 _CLASS_COLOURS = ((168, 132, 96), (76, 150, 68), (200, 70, 60), (70, 130, 200), (120, 120, 130), (190, 180, 160))
@@ -38,7 +43,7 @@ DSM = Layer("dsm", "height", "m", "float32", NODATA, meaning="surface height")
 N_VIEWS = Layer("n_views", "agreeing views", "count", "uint8", None, "nearest", meaning="views that agree on the height")
 CONFIDENCE = Layer("confidence", "confidence", "1", "float32", NODATA, meaning="confidence of the matcher, 0 to 1")
 ORTHO = Layer("ortho", "panchromatic", "digital number", "uint16", 0.0, meaning="orthoimage")
-UNCERTAINTY = Layer("uncertainty", "standard deviation", "m", "float32", NODATA, meaning="one sigma of the height")
+UNCERTAINTY = Layer("uncertainty", "standard deviation", "m", "float32", NODATA, meaning="one sigma of the height", tile_product="sigma")
 SEMANTIC = Layer(
     "semantic", "class", "code", "uint8", 0.0, "mode",
     tuple(Code(c, n, rgb) for c, n, rgb in zip(CLASS_CODES, CLASS_NAMES, _CLASS_COLOURS, strict=True)), "class, ASPRS codes",
@@ -69,7 +74,7 @@ FILLING = Layer(
 DTM = Layer("dtm", "terrain height", "m", "float32", NODATA, meaning="height of the bare ground")
 NDSM = Layer("ndsm", "height above ground", "m", "float32", NODATA, meaning="surface height less terrain height")
 
-MOSAICKED = (DSM, N_VIEWS, CONFIDENCE, ORTHO)  # every tile has these
-IF_FUSED = (UNCERTAINTY, SEMANTIC, MARGIN)  # written where the tiles have them
+MOSAICKED = (DSM, N_VIEWS, CONFIDENCE, ORTHO, UNCERTAINTY)  # of every scene
+IF_FUSED = (SEMANTIC, MARGIN)  # written where the tiles have them
 DERIVED = (DSM_FILLED, FILLING, DTM, NDSM)
 ALL = (*MOSAICKED, *IF_FUSED, STATUS, *DERIVED)

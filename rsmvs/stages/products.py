@@ -20,7 +20,7 @@ from rsmvs.geometry.grid import Grid, Tile
 from rsmvs.geometry.vertical import DATUM_NAMES, ELLIPSOID, product_crs, raster_wkt
 from rsmvs.io.copc import write_copc
 from rsmvs.io.geoid import find_geoid
-from rsmvs.io.layers import DERIVED, DSM, IF_FUSED, MOSAICKED, NODATA, ORTHO, STATUS, Layer
+from rsmvs.io.layers import DERIVED, DSM, IF_FUSED, MOSAICKED, NODATA, ORTHO, STATUS, UNCERTAINTY, Layer
 from rsmvs.io.manifests import read_json, write_json
 from rsmvs.io.pointcloud import merge_points
 from rsmvs.io.raster import Canvas, cog_canvas, grid_of, opened, read_band
@@ -77,11 +77,13 @@ def mosaic_scene(
     filled = [t for t in tiles if t.status == "ok"]
     tags = {"VERTICAL_DATUM": DATUM_NAMES[options.vertical]}
     valid: dict[str, int] = {}
-    for layer in (*MOSAICKED, *(v for v in IF_FUSED if any(v.name in t.products for t in filled))):
+    for layer in (*MOSAICKED, *(v for v in IF_FUSED if any(v.in_tiles in t.products for t in filled))):
         layer = _stored_as(layer, filled)
         with cog_canvas(out_dir / f"{layer.name}.tif", grid, layer, crs=raster_wkt(crs), tags=tags) as canvas:
             for tile in filled:
-                values, core = _part(tile, layer.name, grid)
+                if layer is UNCERTAINTY and layer.in_tiles not in tile.products:
+                    continue  # a matcher without an error estimate leaves it empty
+                values, core = _part(tile, layer.in_tiles, grid)
                 if layer is DSM and geoid is not None:
                     values = values - geoid.on_grid(core, crs)
                 written = canvas.write(values, core)

@@ -112,9 +112,14 @@ UNLABELLED = -1
 class Warp(Protocol):
     """What `rsmvs.geometry.warp.WarpField` is, for modules below it."""
 
-    coefs: F64
-    lattice: F64
-    max_error: float
+    @property
+    def coefs(self) -> F64: ...
+
+    @property
+    def lattice(self) -> F64: ...
+
+    @property
+    def max_error(self) -> float: ...
 
     def __call__(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
         """Source (col, row) of reference pixels at heights h (m)."""

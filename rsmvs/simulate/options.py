@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from rsmvs.errors import ConfigError
 from rsmvs.options import opt, section
+from rsmvs.simulate.styles import STYLES
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,9 @@ class SceneOptions:
     margin: float = opt(72.0, "modelled ground around it, so that oblique views end on ground", unit="m", low=0, high=1000)
     step: float = opt(0.25, "spacing of the height field", unit="m", low=0.05, high=5)
     resolution: float = opt(0.5, "cell of the truth rasters; a multiple of the step", unit="m", low=0.05, high=10)
-    relief: float = opt(6.0, "height differences of the terrain", unit="m", low=0, high=800)
-    buildings: float = opt(0.75, "share of the parcels that are built up", low=0, high=1)
-    trees: float = opt(18.0, "trees per hectare", low=0, high=500)
-    water: float = opt(1.0, "ponds per scene", low=0, high=10)
+    style: str = opt("town", "kind of place", choices=("random", *STYLES))
+    scale: float = opt(1.0, "everything built or grown is that much larger; for coarse images", low=0.5, high=10)
+    variety: float = opt(1.0, "how far the colours of materials stray from their table", low=0, high=3)
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class ViewOptions:
     noise: float = opt(1.0, "strength of shot and read noise; 1 = a good sensor", low=0, high=20)
     bits: int = opt(11, "quantisation", low=8, high=16)
     gain: float = opt(1.0, "radiometric gain of this view", low=0.1, high=5)
+    gamma: float = opt(1.0, "exponent on the signal; 1 = linear, as raw products are", low=0.3, high=3)
+    bands: str = opt("pan", "what the sensor records", choices=("pan", "rgb"))
+    season: float = opt(0.0, "of the plants: 0 = in full leaf, 1 = bare and dry", low=0, high=1)
+    haze: float = opt(0.0, "share of the range that path radiance takes", low=0, high=0.9)
+    clouds: float = opt(0.0, "share of the image under cloud", low=0, high=1)
+    glint: float = opt(0.0, "brightness of the sun's reflection on water", low=0, high=5)
+    cars: float = opt(8.0, "moving cars per kilometre of street, other ones in every view", low=0, high=200)
     date: str = opt("2026-06-21T10:30:00Z", "acquisition, ISO 8601")
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numba import njit
 
-from rsmvs.simulate.canvas import BUILDING
+from rsmvs.simulate.canvas import BUILDING, FOLIAGE
 from rsmvs.types import F32, F64
 
 BLOCK = 8  # cells: the side of the blocks whose highest point lets a ray pass at once
@@ -196,9 +196,9 @@ def owner(surface: F32, x: float, y: float) -> tuple[int, int, bool]:
 @njit(cache=True, nogil=True, error_model="numpy")
 def shade(
     layers: Any, maxima: tuple[F32, F32], ends: F64, step: float, heights: tuple[float, float], cell: float,
-    top: F32, side: F32, sun: Any, sky: F32, beam: F32, samples: int, out: F32,
+    top: F32, side: F32, sun: Any, sky: F32, beam: F32, offsets: F64, out: F32,
 ) -> None:
-    """Radiance (c, h, w), the mean of samples x samples lines of sight over each pixel's square.
+    """Radiance (c, h, w), the mean of the lines of sight at `offsets` (n, 2) (px) from each pixel's centre.
 
     layers: surface, classes, material, albedo, shadow heights, openness to the sky (0 to 1). top, side: (material, c)
     reflectance; sun: unit vector (x in cells east, y in cells south, up); sky, beam: (c,) irradiance.
@@ -207,9 +207,8 @@ def shade(
     high, low = heights
     for r in range(out.shape[1]):
         for c in range(out.shape[2]):
-            for n in range(samples * samples):
-                dc, dr = (n % samples + 0.5) / samples - 0.5, (n // samples + 0.5) / samples - 0.5
-                x0, y0, x1, y1 = ray_ends(ends, step, c + dc, r + dr)
+            for n in range(len(offsets)):
+                x0, y0, x1, y1 = ray_ends(ends, step, c + offsets[n, 0], r + offsets[n, 1])
                 t = first_hit(surface, *maxima, x0, y0, high, x1, y1, low)
                 x = min(max(x0 + t * (x1 - x0), 0.0), surface.shape[1] - 1.001)
                 y = min(max(y0 + t * (y1 - y0), 0.0), surface.shape[0] - 1.001)
@@ -217,6 +216,8 @@ def shade(
                 i, j, wall = owner(surface, x, y)
                 gx, gy = gradient(surface, x, y, cell)
                 cosine = max((sun[2] - gx * sun[0] - gy * sun[1]) / np.sqrt(1 + gx * gx + gy * gy), 0.0)
+                if labels[i, j] == FOLIAGE:  # leaves face all ways, and let light through
+                    cosine = 0.45 * cosine + 0.5 * sun[2]
                 lit = min(max((z - bilinear(shadow, x, y)) / 0.5 + 0.6, 0.0), 1.0)
                 glow = bilinear(openness, x, y)
                 if wall and labels[i, j] == BUILDING:
@@ -228,7 +229,7 @@ def shade(
                     for k in range(out.shape[0]):
                         out[k, r, c] += tone * top[material[i, j], k] * (beam[k] * cosine * lit + sky[k] * glow)
             for k in range(out.shape[0]):
-                out[k, r, c] /= samples * samples
+                out[k, r, c] /= len(offsets)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")

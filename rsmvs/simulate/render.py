@@ -1,43 +1,60 @@
-"""What a virtual satellite sees of a scene: image, height and class per pixel, and its camera."""
+"""What a virtual sensor sees of a scene: image, height and class per pixel, and its camera."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rsmvs.geometry.grid import Grid
-from rsmvs.geometry.rpc import RPC
-from rsmvs.simulate.materials import PAN, reflectances
+from rsmvs.simulate.canvas import ELEVATED, GROUND, WATER
+from rsmvs.simulate.ground import paint_patch
+from rsmvs.simulate.materials import INDEX, seasonal_palette
 from rsmvs.simulate.options import ViewOptions
-from rsmvs.simulate.raycast import block_maxima, cast_heights, shade, shadow_heights
+from rsmvs.simulate.radiometry import BEAM, SKY, add_air, add_glint, band_mix, digitise
+from rsmvs.simulate.raycast import cast_heights, shade, shadow_heights
 from rsmvs.simulate.scene import Scene
-from rsmvs.simulate.sensor import Pushbroom, pushbroom, vendor_rpc
-from rsmvs.types import F32, F64
+from rsmvs.simulate.sensor import pushbroom, vendor_rpc
+from rsmvs.types import F32, F64, Camera
 
 _LATTICE_PX = 32  # between two exact lines of sight: between them they are interpolated, to far below 0.001 px
-_SAMPLES = 2  # lines of sight a pixel and direction
 _RPC_MARGIN = 50.0  # m of heights above and below the scene for which the RPC holds
-_FULL_SCALE = 0.55  # radiance that fills the range of the sensor
-_BEAM = np.array([0.78, 0.85, 0.88, 0.92], np.float32)  # direct irradiance in blue, green, red, near infrared
-_SKY = np.array([0.26, 0.20, 0.16, 0.10], np.float32)
+_QUARTERS = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]])
+# three lines of sight that no row or column shares: for training, where a fourth is not worth its time
+_THIRDS = np.array([[-1 / 3, 0.0], [0.0, 1 / 3], [1 / 3, -1 / 3]])
+
+
+class Sight(Protocol):
+    """Exact lines of sight."""
+
+    def localise(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
+        """(lon, lat) in degrees of pixels at height h (m)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """image: (h, w) uint16, 0 off the scene; heights: (h, w) ellipsoidal m at the pixel centres, NaN off the scene;
-    classes: (h, w) index into CLASS_NAMES, -1 off the scene; rpc_error: largest distance to the exact camera, px."""
+    """bands: (c, h, w) uint16, 0 off the scene; heights: (h, w) ellipsoidal m at the pixel centres, NaN off the scene;
+    classes: (h, w) index into CLASS_NAMES, -1 off the scene; clouded: (h, w), or None; camera: as delivered, and
+    camera_error its largest distance to the exact lines of sight, px."""
 
-    image: NDArray[np.uint16]
+    bands: NDArray[np.uint16]
     heights: F32
     classes: NDArray[np.int8]
-    camera: RPC
-    exact: Pushbroom
-    rpc_error: float
+    clouded: NDArray[np.bool_] | None
+    camera: Camera
+    exact: Sight
+    camera_error: float
     options: ViewOptions
+
+    @property
+    def image(self) -> NDArray[np.uint16]:
+        """(h, w): the panchromatic band, or the mean of the colours."""
+        if len(self.bands) == 1:
+            return self.bands[0]
+        return np.asarray(np.rint(self.bands.mean(axis=0, dtype=np.float32)), np.uint16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,42 +72,80 @@ def light_of(scene: Scene, sun_azimuth: float, sun_elevation: float) -> Light:
     dx, dy = float(np.sin(a)), -float(np.cos(a))
     shadow = shadow_heights(scene.surface, dx, dy, scene.grid.step * float(np.tan(e)))
     # Openness: how deep a place lies below its surroundings of two sizes. A cheap stand-in for the sky-view factor.
-    depth = np.zeros_like(scene.surface)
+    small = cv2.resize(scene.surface, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    depth = np.zeros_like(small)
     for radius in (3.0, 12.0):
-        k = 2 * round(radius / scene.grid.step) + 1
-        depth += np.maximum(cv2.blur(scene.surface, (k, k)) - scene.surface, 0) / radius
+        k = 2 * max(round(radius / scene.grid.step / 2), 1) + 1
+        depth += np.maximum(cv2.blur(small, (k, k)) - small, 0) / radius
+    openness = cv2.resize(1 / (1 + 0.6 * depth), scene.surface.shape[::-1], interpolation=cv2.INTER_LINEAR)
     sun = (dx * float(np.cos(e)), dy * float(np.cos(e)), float(np.sin(e)))
-    return Light(sun, shadow, np.asarray(1 / (1 + 0.6 * depth), np.float32))
+    return Light(sun, shadow, openness)
 
 
 def render_view(scene: Scene, options: ViewOptions, seed: int, size: tuple[int, int] | None = None,
-                light: Light | None = None) -> Rendering:
-    """One view; `size` (width, height) in pixels, by default what covers the area of interest."""
+                light: Light | None = None, quick: bool = False) -> Rendering:
+    """One satellite view; `size` (width, height) in pixels, by default what covers the area of interest.
+
+    quick: three lines of sight a pixel instead of four.
+    """
     size = size or covering_size(scene, options)
     exact = pushbroom(scene.centre, size, options)
     low, high = scene.heights
     camera, error = vendor_rpc(exact, size, (low - _RPC_MARGIN, high + _RPC_MARGIN))
+    return render_camera(scene, exact, camera, error, options, seed, size, light, quick)
+
+
+def render_camera(scene: Scene, exact: Sight, camera: Camera, error: float, options: ViewOptions, seed: int,
+                  size: tuple[int, int], light: Light | None = None, quick: bool = False) -> Rendering:
+    """One view of any camera; `exact` takes the picture, `camera` is what comes with it, `error` px off."""
+    rng = np.random.default_rng([seed, 2])
     light = light or light_of(scene, options.sun_azimuth, options.sun_elevation)
-    heights = (high + 1.0, low - 1.0)
-    maxima, ends = block_maxima(scene.surface), ray_lattice(scene, exact, size, heights)
+    heights = (scene.heights[1] + 1.0, scene.heights[0] - 1.0)
+    ends = ray_lattice(scene, exact, size, heights)
     truth, classes = np.empty(size[::-1], np.float32), np.empty(size[::-1], np.int8)
-    cast_heights((scene.surface, scene.classes), maxima, ends, _LATTICE_PX, heights, truth, classes)
-    radiance = _radiance(scene, light, ends, heights, size[::-1], maxima)
-    image = digitise(radiance, options, np.random.default_rng([seed, 2]))
-    image[np.isnan(truth)] = 0
-    return Rendering(image, truth, classes, camera, exact, error, options)
+    cast_heights((scene.surface, scene.classes), scene.maxima, ends, _LATTICE_PX, heights, truth, classes)
+    albedo = drive_cars(scene, options.cars, rng)
+    offsets = _THIRDS if quick else _QUARTERS
+    radiance = shaded(scene, light, ends, heights, size[::-1], options, albedo, offsets)
+    add_glint(radiance, classes == WATER, options, rng)
+    clouded = add_air(radiance, options, rng)
+    bands = digitise(radiance, options, rng)
+    bands[:, np.isnan(truth)] = 0
+    return Rendering(bands, truth, classes, clouded, camera, exact, error, options)
 
 
-def _radiance(scene: Scene, light: Light, ends: F64, heights: tuple[float, float], shape: tuple[int, int],
-              maxima: tuple[F32, F32] | None = None) -> F32:
-    """Panchromatic radiance (h, w) along the lines of sight of a lattice (see `ray_lattice`)."""
-    out = np.zeros((1, *shape), np.float32)
-    maxima = block_maxima(scene.surface) if maxima is None else maxima
-    top, side = (np.ascontiguousarray((m @ PAN)[:, None]) for m in reflectances())
-    layers = (scene.surface, scene.classes, scene.material, scene.albedo, light.shadow, light.openness)
-    sky, beam = (np.array([v @ PAN], np.float32) for v in (_SKY, _BEAM))
-    shade(layers, maxima, ends, _LATTICE_PX, heights, scene.grid.step, top, side, light.sun, sky, beam, _SAMPLES, out)
-    return np.asarray(out[0])
+def shaded(scene: Scene, light: Light, ends: F64, heights: tuple[float, float], shape: tuple[int, ...],
+           options: ViewOptions, albedo: F32, offsets: F64) -> F32:
+    """Radiance (c, h, w) along the lines of sight of a lattice (see `ray_lattice`)."""
+    mix = band_mix(options.bands)
+    out = np.zeros((mix.shape[1], *shape), np.float32)
+    palette = seasonal_palette(scene.palette, options.season).in_bands(mix)
+    layers = (scene.surface, scene.classes, scene.material, albedo, light.shadow, light.openness)
+    shade(layers, scene.maxima, ends, _LATTICE_PX, heights, scene.grid.step, palette.top, palette.side, light.sun,
+          SKY @ mix, BEAM @ mix, offsets, out)  # fmt: skip
+    return out
+
+
+def drive_cars(scene: Scene, per_km: float, rng: np.random.Generator) -> F32:
+    """The albedo with moving cars painted on the streets: other ones at each call."""
+    step = scene.grid.step
+    km = len(scene.lanes) * 8.0 / 1000.0
+    count = int(rng.poisson(per_km * km)) if len(scene.lanes) else 0
+    if not count:
+        return scene.albedo
+    albedo = scene.albedo.copy()
+    layers = (scene.surface, scene.classes, scene.material, albedo)
+    h, w = albedo.shape
+    for k in rng.integers(0, len(scene.lanes), count):
+        x, y, c, s = scene.lanes[k]
+        side = rng.choice((-1.8, 1.8)) / step
+        x, y = x - side * s, y + side * c
+        if 0 <= x < w and 0 <= y < h and scene.material[int(y), int(x)] == INDEX["asphalt"]:
+            on = int(scene.classes[int(y), int(x)])
+            if on in (GROUND, ELEVATED):
+                tone = float(rng.choice((0.35, 0.6, 1.5, 2.4, 3.2)))
+                paint_patch(layers, float(x), float(y), float(np.arctan2(s, c)), 2.2 / step, 0.9 / step, tone, on)
+    return albedo
 
 
 def covering_size(scene: Scene, options: ViewOptions) -> tuple[int, int]:
@@ -106,7 +161,7 @@ def covering_size(scene: Scene, options: ViewOptions) -> tuple[int, int]:
     return 2 * int(np.ceil(np.abs(col - half).max())) + 8, 2 * int(np.ceil(np.abs(row - half).max())) + 8
 
 
-def ray_lattice(scene: Scene, exact: Pushbroom, size: tuple[int, int], heights: tuple[float, float]) -> F64:
+def ray_lattice(scene: Scene, exact: Sight, size: tuple[int, int], heights: tuple[float, float]) -> F64:
     """(ny, nx, 4): (x, y) in cells of the scene at the two heights (m), for pixels every _LATTICE_PX from (0, 0).
 
     A line of sight is straight in map coordinates and heights to well below a millimetre over a scene's heights.
@@ -120,24 +175,14 @@ def ray_lattice(scene: Scene, exact: Pushbroom, size: tuple[int, int], heights: 
     return np.ascontiguousarray(np.stack(out, axis=-1))
 
 
-def digitise(radiance: F32, options: ViewOptions, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Point spread, gain, shot and read noise, quantisation."""
-    if options.psf > 0:
-        radiance = cv2.GaussianBlur(radiance, (0, 0), options.psf, borderType=cv2.BORDER_REFLECT)
-    full = 2**options.bits - 1
-    signal = radiance * (options.gain / _FULL_SCALE)
-    # 1.0 = a full well of 40 000 electrons and a read noise of 30: signal to noise about 90 in the middle greys
-    deviation = options.noise * np.sqrt(np.maximum(signal, 0) / 40000.0 + (30.0 / 40000.0) ** 2)
-    signal = signal + deviation * rng.standard_normal(signal.shape, np.float32)
-    return np.clip(np.rint(signal * full), 1, full).astype(np.uint16)  # 0 is kept for "no data"
-
-
-def orthoimage(scene: Scene, light: Light, grid: Grid) -> NDArray[np.uint16]:
-    """True orthoimage (h, w) at 11 bits: the scene from straight above, at the cell centres of a ground grid."""
-    high, low = scene.heights[1] + 1.0, scene.heights[0] - 1.0
+def orthoimage(scene: Scene, light: Light, grid: Grid, bands: str = "pan") -> NDArray[np.uint16]:
+    """True orthoimage (c, h, w) at 11 bits: the scene from straight above, at the cell centres of a ground grid."""
     step = grid.step / scene.grid.step
     nodes = [step * (0.5 + _LATTICE_PX * np.arange(-(-n // _LATTICE_PX) + 1)) - 0.5 for n in (grid.width, grid.height)]
     x = nodes[0] + (grid.x0 - scene.grid.x0) / scene.grid.step
     x, y = np.meshgrid(x, nodes[1] + (scene.grid.y0 - grid.y0) / scene.grid.step)
-    radiance = _radiance(scene, light, np.ascontiguousarray(np.stack([x, y, x, y], axis=-1)), (high, low), grid.shape)
-    return digitise(radiance, ViewOptions(noise=0.0, psf=0.0), np.random.default_rng(0))
+    ends = np.ascontiguousarray(np.stack([x, y, x, y], axis=-1))
+    heights = (scene.heights[1] + 1.0, scene.heights[0] - 1.0)
+    options = ViewOptions(noise=0.0, psf=0.0, bands=bands)
+    radiance = shaded(scene, light, ends, heights, grid.shape, options, scene.albedo, _QUARTERS)
+    return digitise(radiance, options, np.random.default_rng(0))

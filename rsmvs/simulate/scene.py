@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,17 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from rsmvs.geometry.grid import Bounds, Grid
+from rsmvs.simulate.buildings import Builder
 from rsmvs.simulate.canvas import Canvas, blank
-from rsmvs.simulate.layout import Frame, dig_pond, fill_block, paint_streets, plant_trees, street_offsets
-from rsmvs.simulate.materials import INDEX, texture_amplitudes
-from rsmvs.simulate.noise import fractal_noise, smooth_noise
+from rsmvs.simulate.frame import draw_frame
+from rsmvs.simulate.layout import fill_blocks, paint_streets, raise_deck, street_offsets
+from rsmvs.simulate.materials import INDEX, Palette, regional_palette, texture_amplitudes
+from rsmvs.simulate.noise import smooth_noise
 from rsmvs.simulate.options import SceneOptions
+from rsmvs.simulate.raycast import block_maxima
+from rsmvs.simulate.styles import Place, draw_place
+from rsmvs.simulate.terrain import flood, terrain
+from rsmvs.simulate.vegetation import plant
 from rsmvs.types import F32, F64
 
 _LATTICE = 128.0  # m: areas of interest start on it, so that tiles of 16, 32, 64, 128 m fit them
@@ -27,7 +34,8 @@ class Scene:
     """Nodes of the height field are the cell centres of `grid`; between nodes the surface is bilinear.
 
     surface, terrain: (h, w) ellipsoidal metres; classes: (h, w) index into CLASS_NAMES; material: (h, w) index into
-    MATERIALS; albedo: (h, w) factor on the material's reflectance; area: the bounds of interest, metres of `crs`.
+    MATERIALS; albedo: (h, w) factor on the material's reflectance; palette: of this region; lanes: (n, 4) places (x, y)
+    in cells and unit directions of traffic; area: the bounds of interest, metres of `crs`.
     """
 
     crs: str
@@ -38,18 +46,25 @@ class Scene:
     classes: NDArray[np.int8]
     material: NDArray[np.uint8]
     albedo: F32
+    palette: Palette
+    lanes: F64
 
     @cached_property
     def heights(self) -> tuple[float, float]:
         """Lowest and highest point (m)."""
         return float(self.surface.min()), float(self.surface.max())
 
-    @property
+    @cached_property
+    def maxima(self) -> tuple[F32, F32]:
+        """Highest points of blocks, for the ray caster."""
+        return block_maxima(self.surface)
+
+    @cached_property
     def centre(self) -> tuple[float, float, float]:
-        """(lon, lat, h) of the middle of the area, at its median height."""
+        """(lon, lat, h) of the middle of the area, at the height of the ground there."""
         a = self.area
         lon, lat = transformer(self.crs, True).transform((a[0] + a[2]) / 2, (a[1] + a[3]) / 2)
-        return float(lon), float(lat), float(np.median(self.terrain))
+        return float(lon), float(lat), float(np.median(self.terrain[::8, ::8]))
 
     def to_map(self, lon: Any, lat: Any, h: Any) -> tuple[F64, F64]:
         """(x, y) in metres of the CRS: the target of warp fields that lead to the ground."""
@@ -67,39 +82,50 @@ class Scene:
         return np.ascontiguousarray(layer[row :: factor, col :: factor][: grid.height, : grid.width])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def transformer(crs: str, inverse: bool) -> Any:
     """pyproj's way from WGS 84 longitude and latitude to `crs`, or back."""
     return Transformer.from_crs(*((crs, "EPSG:4326") if inverse else ("EPSG:4326", crs)), always_xy=True)
 
 
 def simulate_scene(options: SceneOptions, seed: int) -> Scene:
-    """A town of these options; the same seed gives the same bytes."""
-    rng = np.random.default_rng([seed, 1])
-    crs, grid, area = _place(rng, options)
-    terrain = _terrain(rng, grid, options.relief)
-    canvas = blank(terrain, INDEX["grass"])
-    step, half = grid.step, grid.width * grid.step / 2
-    frame = Frame(float(rng.uniform(-0.5, 0.5)), step, ((grid.width - 1) / 2, (grid.height - 1) / 2))
-    for _ in range(round(options.water)):
-        dig_pond(rng, canvas, step)
-    along_u = street_offsets(rng, half * 1.5, (34.0, 62.0))
-    along_v = street_offsets(rng, half * 1.5, (55.0, 110.0))
-    paint_streets(canvas, frame, along_u, along_v, half * 1.5)
-    for a, b in pairwise(along_v):
-        for c, d in pairwise(along_u):
-            u = a.offset + a.width / 2 + 2, b.offset - b.width / 2 - 2
-            v = c.offset + c.width / 2 + 2, d.offset - d.width / 2 - 2
-            if abs(sum(u) / 2) < half * 1.5 and abs(sum(v) / 2) < half * 1.5:
-                fill_block(rng, canvas, frame, u, v, options)
-    rough = fractal_noise(rng, grid.shape, 2.5 / step, 2, 0.6)
-    plant_trees(rng, canvas, step, round(options.trees * grid.width * grid.height * step**2 / 1e4), rough)
-    return Scene(
-        crs, grid, area, canvas.surface, canvas.terrain, canvas.classes, canvas.material, _albedo(rng, canvas, step)
-    )
+    """A place of these options; the same seed gives the same bytes."""
+    rng, dice = np.random.default_rng([seed, 1]), random.Random(seed)
+    crs, grid, area = _locate(rng, options)
+    place = _scaled(draw_place(options.style, dice), options.scale)
+    canvas = blank(terrain(rng, grid.shape, grid.step, place.relief), INDEX[place.ground], grid.step)
+    flood(rng, canvas, place)
+    streets = _build(rng, dice, canvas, place, options.scale)
+    palette = regional_palette(rng, options.variety, place.aridity)
+    lanes = _lanes(streets)
+    albedo = _albedo(rng, canvas)
+    return Scene(crs, grid, area, canvas.surface, canvas.terrain, canvas.classes, canvas.material, albedo, palette, lanes)
 
 
-def _place(rng: np.random.Generator, options: SceneOptions) -> tuple[str, Grid, Bounds]:
+def _build(rng: np.random.Generator, dice: random.Random, canvas: Canvas, place: Place, scale: float) -> list[F64]:
+    """Streets, buildings, bridges, plants; returns the streets' middle lines."""
+    h, w = canvas.terrain.shape
+    half = max(h, w) * canvas.step / 2 * 1.45 + place.bend  # the turned frame covers the corners
+    frame = draw_frame(dice, canvas.step, ((w - 1) / 2, (h - 1) / 2), place.bend)
+    along_u = street_offsets(dice, half, (place.depth[0] + 8, place.depth[1] + 8), place.streets)
+    along_v = street_offsets(dice, half, (place.length[0] + 8, place.length[1] + 8), place.streets)
+    streets = paint_streets(canvas, frame, along_u, along_v, half)
+    parks = fill_blocks(Builder(dice, canvas, frame, place), along_u, along_v, half)
+    for _ in range(place.decks):
+        raise_deck(dice, canvas, max(h, w) * canvas.step / 2)
+    plant(rng, canvas, frame, place, streets, parks, scale)
+    return streets
+
+
+def _scaled(place: Place, scale: float) -> Place:
+    if scale == 1.0:
+        return place
+    length, depth = ((scale * a, scale * b) for a, b in (place.length, place.depth))
+    streets = tuple(w * scale**0.5 for w in place.streets)
+    return dataclasses.replace(place, length=length, depth=depth, streets=streets, bend=place.bend * scale)
+
+
+def _locate(rng: np.random.Generator, options: SceneOptions) -> tuple[str, Grid, Bounds]:
     """A place on Earth: UTM zone, the fine grid and the area of interest."""
     zone, lat = int(rng.integers(1, 61)), float(rng.uniform(-50, 60))
     crs = f"EPSG:{32600 + zone if lat > 0 else 32700 + zone}"
@@ -111,16 +137,24 @@ def _place(rng: np.random.Generator, options: SceneOptions) -> tuple[str, Grid, 
     return crs, grid, (x, y, x + options.extent, y + options.extent)
 
 
-def _terrain(rng: np.random.Generator, grid: Grid, relief: float) -> F32:
-    wavelength = max(grid.width / 1.5, 120.0 / grid.step)
-    base = float(rng.uniform(20, 900))
-    return np.asarray(base + relief / 4 * fractal_noise(rng, grid.shape, wavelength, 4, 0.35), np.float32)
+def _lanes(streets: list[F64]) -> F64:
+    if not streets:
+        return np.empty((0, 4))
+    parts = []
+    for path in streets:
+        d = np.diff(path, axis=0)
+        parts.append(np.concatenate([path[:-1], d / np.maximum(np.linalg.norm(d, axis=1), 1e-9)[:, None]], axis=1))
+    return np.concatenate(parts)
 
 
-def _albedo(rng: np.random.Generator, canvas: Canvas, step: float) -> F32:
+def _albedo(rng: np.random.Generator, canvas: Canvas) -> F32:
     """Texture at three scales, as strong as the material has it, times the painted detail."""
     amplitude = texture_amplitudes()
     albedo = np.ones_like(canvas.detail)
-    for k, wavelength in enumerate((1.0, 4.0, 25.0)):
-        albedo += amplitude[:, k][canvas.material] * smooth_noise(rng, albedo.shape, wavelength / step)
-    return np.asarray(np.clip(albedo, 0.2, 2.0) * canvas.detail, np.float32)
+    for k, wavelength in enumerate((1.1, 4.5, 28.0)):
+        noise = smooth_noise(rng, albedo.shape, max(wavelength / canvas.step, 2.2))
+        noise *= amplitude[:, k].take(canvas.material)
+        albedo += noise
+    np.clip(albedo, 0.25, 2.0, out=albedo)
+    albedo *= canvas.detail
+    return albedo

@@ -43,7 +43,8 @@ def _write_image(path: Path, rendering: Rendering) -> None:
         "SUN_AZIMUTH": repr(view.sun_azimuth),
         "SUN_ELEVATION": repr(view.sun_elevation),
     }
-    write_raster(path, [rendering.image], nodata=0, names=["pan"], tags=tags, rpcs=tags_from_rpc(rendering.camera))
+    names = ["pan"] if view.bands == "pan" else ["red", "green", "blue"]
+    write_raster(path, list(rendering.bands), nodata=0, names=names, tags=tags, rpcs=tags_from_rpc(rendering.camera))  # type: ignore[arg-type]
 
 
 def _write_truth(folder: Path, scene: Scene, grid: Grid, light: Light | None) -> None:
@@ -56,7 +57,7 @@ def _write_truth(folder: Path, scene: Scene, grid: Grid, light: Light | None) ->
     classes = codes[scene.truth(scene.classes, grid)]
     write_raster(folder / "classes.tif", [classes], nodata=0, names=["class, LAS code"], **place)
     if light is not None:
-        write_raster(folder / "ortho.tif", [orthoimage(scene, light, grid)], nodata=0, names=["pan"], **place)
+        write_raster(folder / "ortho.tif", list(orthoimage(scene, light, grid)), nodata=0, names=["pan"], **place)
 
 
 def _record(options: SimulateOptions, scene: Scene, views: dict[str, Rendering]) -> dict[str, object]:
@@ -65,7 +66,7 @@ def _record(options: SimulateOptions, scene: Scene, views: dict[str, Rendering])
         "seed": options.seed,
         "crs": scene.crs,
         "heights": list(scene.heights),
-        "rpc_error_px": {name: round(v.rpc_error, 6) for name, v in views.items()},
+        "rpc_error_px": {name: round(v.camera_error, 6) for name, v in views.items()},
     }
 
 

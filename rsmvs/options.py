@@ -37,6 +37,8 @@ class ImageOptions:
         None, "weights of the bands in the matching image; absent: the only band, luminance of RGB, else the mean", low=0)
     masks: tuple[str, ...] = opt(
         (), "rasters of the image's extent, non-zero where it must not be used (cloud, water, invalid)", path=True)
+    level: str = opt("auto", "product level; named, it is taken as such even where the metadata or the geometry say otherwise",
+                     choices=("auto", "sensor", "ortho-ready"))
     colour: str | None = opt(None, "colour image of the same acquisition, for the ortho product", path=True)
     colour_camera: str | None = opt(None, "its camera file; found beside or inside it when absent", path=True)
 
@@ -109,6 +111,10 @@ class SgmOptions:
                        unit="bits", low=1, high=24)
     p1: int = opt(16, "penalty of a step of one plane; a bit of census distance costs 8", low=0, high=200)
     p2: int = opt(64, "penalty of a larger step where the image has no edge", low=1, high=255)
+    passes: int = opt(0, "x")
+    sradius: int = opt(3, "x")
+    reach: float = opt(1.5, "x")
+    scontrast: float = opt(2.0, "x")
     contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient, that halves p2", low=0.01, high=100)
 
 
@@ -133,10 +139,12 @@ class RdmOptions:
 
 @dataclass(frozen=True)
 class HeightsOptions:
-    model: str = opt("sgm", "matcher", choices=("sgm",))
+    model: str = opt("sgm", "matcher: model-free, or learned", choices=("sgm", "red", "casmvs", "ucs"))
     max_views: int = opt(8, "references matched per tile, best sets first", low=1, high=100)
     window: int = opt(1536, "largest side of a matched window: bounds the memory of a job", unit="px", low=128, high=8192)
+    rdm: bool = opt(False, "give relative depth maps to the learned matcher; its weights must know them")
     sgm: SgmOptions = section(SgmOptions, "the model-free matcher: multi-view census, semi-global")
+    learned: LearnedOptions = section(LearnedOptions, "the learned matchers")
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,7 @@ class Config:
     match: MatchOptions = section(MatchOptions, "tie points")
     adjust: AdjustOptions = section(AdjustOptions, "bundle adjustment")
     select: SelectOptions = section(SelectOptions, "view selection")
+    rdm: RdmOptions = section(RdmOptions, "relative depth maps of single images, used with heights.rdm")
     heights: HeightsOptions = section(HeightsOptions, "matching")
     filter: FilterOptions = section(FilterOptions, "geometric consistency")
     fuse: FuseOptions = section(FuseOptions, "fusion to the DSM")

@@ -1,9 +1,32 @@
 # A tile: heights per reference view, their consistency, their fusion. All a tile needs to know is in its plan.
 
 
+rule predict_rdm:
+    input:
+        plan="tiles/{tile}/plan.json",
+        model=local_files(CONFIG.rdm.model),
+    output:
+        index="tiles/{tile}/rdm/index.json",
+    log:
+        "logs/predict_rdm/{tile}.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=match_mb,
+    params:
+        revision=1,
+        options=as_dict(CONFIG.rdm),
+        max_views=CONFIG.heights.max_views,
+        area=area("crs", "resolution", "tile_size", "halo"),
+    script:
+        "../workflow_scripts/predict_rdm.py"
+
+
 rule predict_heights:
     input:
         plan="tiles/{tile}/plan.json",
+        rdm=["tiles/{tile}/rdm/index.json"] if CONFIG.heights.rdm else [],
+        weights=local_files(CONFIG.heights.learned.weights),
     output:
         index="tiles/{tile}/heights/index.json",
     log:

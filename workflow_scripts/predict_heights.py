@@ -9,4 +9,5 @@ with job(snakemake):
 
     area = build(AreaOptions, snakemake.params.area, "area")
     options = build(HeightsOptions, snakemake.params.options, "heights")
-    predict_heights(snakemake.input.plan, area, options, snakemake.output.index)
+    rdm = snakemake.input.rdm[0] if options.rdm else None
+    predict_heights(snakemake.input.plan, area, options, snakemake.output.index, rdm)

@@ -1,7 +1,7 @@
 """A cascade run by OpenVINO: the same module, traced once per shape of its inputs and compiled for the CPU.
 
-Half the CPU time of torch at equal outputs, after some seconds of compiling per shape. The number of views and all sizes are fixed in a compiled
-network; they recur within a scene, since windows are cut to one size.
+Half the CPU time of torch at equal outputs, after some seconds of compiling per shape. The number of views and all sizes
+are fixed in a compiled network; they recur within a scene, since windows are padded to multiples.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rsmvs.geometry.windows import window_of_warp
 from rsmvs.networks.matcher import Heights, Source, ViewStack
-from rsmvs.types import F32
+from rsmvs.types import F32, Window
 
 _SOURCE_MARGIN = 32  # px around what a window's warp reaches: the receptive field of the features
 _ALIGNMENT = 32  # px: windows start where the coarsest cells start
@@ -33,7 +34,7 @@ def match_in_windows(stack: ViewStack, match: Callable[[ViewStack], Heights], wi
         for c in starts(w, window, overlap):
             part = cut(stack, r, c, min(window, h), min(window, w))
             found = match(part)
-            weight = np.where(np.isfinite(found.height), _ramp(*part.image.shape, overlap), 0).astype(np.float32)
+            weight = np.where(np.isfinite(found.height), ramp(*part.image.shape, overlap), 0).astype(np.float32)
             ph, pw = part.image.shape
             block = sums[:, r : r + ph, c : c + pw]
             for i, values in enumerate((found.height, found.sigma, found.confidence)):
@@ -50,28 +51,18 @@ def cut(stack: ViewStack, row: int, col: int, height: int, width: int) -> ViewSt
     rows, cols = slice(row, row + height), slice(col, col + width)
     sources = []
     for image, field in stack.sources:
-        box = _reached(field, (row, col, height, width), stack.height_range, image.shape)
-        if box is not None:
-            r0, r1, c0, c1 = box
-            sources.append(Source(image[r0:r1, c0:c1], field.moved(col, row, c0, r0)))
+        reached = window_of_warp(field, Window(col, row, width, height), stack.height_range, _SOURCE_MARGIN)
+        box = reached.clipped(image.shape[1], image.shape[0])
+        if box.width > _SOURCE_MARGIN and box.height > _SOURCE_MARGIN:
+            part = image[box.row : box.row + box.height, box.col : box.col + box.width]
+            sources.append(Source(part, field.moved(col, row, box.col, box.row)))
     prior = None if stack.prior is None else stack.prior[rows, cols]
     rdm = None if stack.rdm is None else stack.rdm[:, rows, cols]
     return ViewStack(stack.image[rows, cols], tuple(sources), stack.height_range, stack.gsd, prior, rdm)
 
 
-def _reached(field: object, window: tuple[int, int, int, int], heights: tuple[float, float],
-             shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """(row0, row1, col0, col1) of the source under a reference window at all heights; None where it is outside."""
-    row, col, h, w = window
-    rows, cols, z = np.meshgrid(np.linspace(row, row + h, 9), np.linspace(col, col + w, 9), np.linspace(*heights, 5))
-    u, v = field(cols, rows, z)  # type: ignore[operator]
-    r0, c0 = max(int(v.min()) - _SOURCE_MARGIN, 0), max(int(u.min()) - _SOURCE_MARGIN, 0)
-    r1, c1 = min(int(v.max()) + _SOURCE_MARGIN, shape[0]), min(int(u.max()) + _SOURCE_MARGIN, shape[1])
-    return (r0, r1, c0, c1) if r1 - r0 >= 8 and c1 - c0 >= 8 else None
-
-
-def _ramp(h: int, w: int, overlap: int) -> F32:
-    """Weights that rise linearly from the rim over the overlap, above zero everywhere."""
+def ramp(h: int, w: int, overlap: int) -> F32:
+    """(h, w) weights that rise linearly from the rim over the overlap, above zero everywhere."""
 
     def side(n: int) -> F32:
         inside = np.minimum(np.arange(n), np.arange(n)[::-1]) + 1.0

@@ -10,37 +10,40 @@ import numpy as np
 
 from rsmvs.errors import RsmvsError
 from rsmvs.fusion.consistency import Other, check_consistency
-from rsmvs.geometry.ground import ring_lon_lat
 from rsmvs.geometry.warp import WarpField, build_warp_field
-from rsmvs.geometry.windows import parts, window_of_area, window_of_warp
+from rsmvs.geometry.windows import parts, window_of_warp
 from rsmvs.io.manifests import write_json
 from rsmvs.io.raster import read_image
-from rsmvs.networks import sgm
 from rsmvs.networks.matcher import Heights, Source, ViewStack
 from rsmvs.options import AreaOptions, FilterOptions, FuseOptions, HeightsOptions
-from rsmvs.stages.tile import Layer, LayerWriter, TilePlan, read_layers, read_plan
+from rsmvs.stages.matchers import Match, matcher_of
+from rsmvs.stages.tile import Layer, LayerWriter, TilePlan, read_layers, read_plan, reference_window
 from rsmvs.stages.tile_fusion import fuse
-from rsmvs.types import View, Window
+from rsmvs.types import F32, View, Window
 
 PREDICT_REVISION = 1
 FILTER_REVISION = 1
 FUSE_REVISION = 1
 
-_ALIGNMENT = 8  # px: windows start where the coarsest pyramid level has a pixel, in whatever tile they are
 _OVERLAP = 96  # px between the windows of a large reference
 _SOURCE_MARGIN = 16  # px around what a warp reaches: census windows and interpolation
 
 
-def predict_heights(plan: str | Path, area: AreaOptions, options: HeightsOptions, out_index: str | Path) -> None:
+def predict_heights(
+    plan: str | Path, area: AreaOptions, options: HeightsOptions, out_index: str | Path, rdm: str | Path | None = None
+) -> None:
     """Height, confidence and sigma of every reference of a tile, one GeoTIFF each beside the index.
 
-    A tile that cannot be matched ends as an index with the status and the reason, and no layers.
+    rdm: index of the tile's relative depth maps, for models that fuse them. A tile that cannot be matched ends as an
+    index with the status and the reason, and no layers.
     """
     todo = read_plan(plan)
     writer = LayerWriter(out_index, todo.tile)
     status, reason = todo.status, todo.reason
     if status == "ok":
-        status, reason = _guarded(lambda: _predict(todo, area, options, writer))
+        match = matcher_of(options)
+        maps = {layer.view.id: layer for layer in read_layers(rdm, todo)[2]} if rdm else {}
+        status, reason = _guarded(lambda: _predict(todo, area, options, match, maps, writer))
     writer.close(status, reason)
 
 
@@ -54,29 +57,27 @@ def _guarded(work: Callable[[], Any]) -> tuple[str, str]:
     return "ok", ""
 
 
-def _predict(plan: TilePlan, area: AreaOptions, options: HeightsOptions, writer: LayerWriter) -> None:
-    ring = ring_lon_lat(area.crs, _grown(plan, area))
+def _predict(
+    plan: TilePlan, area: AreaOptions, options: HeightsOptions, match: Match, maps: dict[str, Layer], writer: LayerWriter
+) -> None:
     for reference in list(plan.sources)[: options.max_views]:
         view = plan.views[reference]
-        window = window_of_area(view.camera, *ring, plan.height_range).aligned(_ALIGNMENT).clipped(view.width, view.height)
-        if window.width < 2 * _ALIGNMENT or window.height < 2 * _ALIGNMENT:
+        window = reference_window(plan, view, area)
+        if window is None:
             continue
-        heights = _match_reference(plan, view, window, options)
+        heights = _match_reference(plan, view, window, options, match, maps.get(reference))
         print(f"{reference}: {np.isfinite(heights.height).mean():.1%} of {window.width} x {window.height} px have a height")
         bands = {"height": heights.height, "confidence": heights.confidence, "sigma": heights.sigma}
         writer.add(Layer(view, window, bands, heights.notes))
 
 
-def _grown(plan: TilePlan, area: AreaOptions) -> tuple[float, float, float, float]:
-    xmin, ymin, xmax, ymax = plan.bounds
-    return xmin - area.halo, ymin - area.halo, xmax + area.halo, ymax + area.halo
-
-
-def _match_reference(plan: TilePlan, view: View, window: Window, options: HeightsOptions) -> Heights:
+def _match_reference(
+    plan: TilePlan, view: View, window: Window, options: HeightsOptions, match: Match, rdm: Layer | None
+) -> Heights:
     whole = Heights.none(window.shape)
     notes: set[str] = set()
     for part, core in parts(window, options.window, _OVERLAP):
-        found = match_window(plan, view, part, options)
+        found = match_window(plan, view, part, match, None if rdm is None else _part_of(rdm, part))
         notes |= set(found.notes)
         inside = _slices(core, part)
         target = _slices(core, window)
@@ -90,8 +91,12 @@ def _slices(inner: Window, outer: Window) -> tuple[slice, slice]:
     return slice(r, r + inner.height), slice(c, c + inner.width)
 
 
-def match_window(plan: TilePlan, view: View, window: Window, options: HeightsOptions) -> Heights:
-    """Heights of one reference window; none where no source overlaps it."""
+def _part_of(rdm: Layer, part: Window) -> F32:
+    return np.stack([band[_slices(part, rdm.window)] for band in rdm.bands.values()])
+
+
+def match_window(plan: TilePlan, view: View, window: Window, match: Match, rdm: F32 | None = None) -> Heights:
+    """Heights of one reference window; none where no source overlaps it. rdm: (3, h, w) of the window."""
     image = read_image(view, window)
     sources = []
     for name in plan.sources[view.id]:
@@ -103,7 +108,7 @@ def match_window(plan: TilePlan, view: View, window: Window, options: HeightsOpt
             sources.append(Source(read_image(other, reached), shifted))
     if not sources or not np.isfinite(image).any():
         return Heights.none(window.shape)
-    return sgm.match(ViewStack(image, tuple(sources), plan.height_range, view.gsd), options.sgm)
+    return match(ViewStack(image, tuple(sources), plan.height_range, view.gsd, rdm=rdm))
 
 
 def filter_heights(heights: str | Path, plan: str | Path, options: FilterOptions, out_index: str | Path) -> None:

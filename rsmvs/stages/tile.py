@@ -10,14 +10,19 @@ import numpy as np
 
 from rsmvs.errors import ManifestError
 from rsmvs.geometry.grid import Bounds
+from rsmvs.geometry.ground import ring_lon_lat
 from rsmvs.geometry.rpc import RPC
+from rsmvs.geometry.windows import window_of_area
 from rsmvs.io.manifests import checksum, read_json, write_json
 from rsmvs.io.raster import opened, write_raster
 from rsmvs.io.rpc_files import tags_from_rpc
 from rsmvs.io.views import view_from_dict
+from rsmvs.options import AreaOptions
 from rsmvs.types import F32, View, Window
 
 REVISION = 1
+
+_ALIGNMENT = 8  # px: windows start where the coarsest pyramid level has a pixel, in whatever tile they are
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,15 @@ def read_plan(path: str | Path) -> TilePlan:
         raise ManifestError(path, f"is no tile plan ({error!r})", "delete it and run again") from None
 
 
+def reference_window(plan: TilePlan, view: View, area: AreaOptions) -> Window | None:
+    """The part of a reference that sees the tile with its halo; None where there is next to nothing."""
+    xmin, ymin, xmax, ymax = plan.bounds
+    grown = (xmin - area.halo, ymin - area.halo, xmax + area.halo, ymax + area.halo)
+    window = window_of_area(view.camera, *ring_lon_lat(area.crs, grown), plan.height_range)
+    window = window.aligned(_ALIGNMENT).clipped(view.width, view.height)
+    return window if min(window.width, window.height) >= 2 * _ALIGNMENT else None
+
+
 @dataclass(frozen=True)
 class Layer:
     """The rasters of one reference in image geometry. bands: by name, (h, w) float32 of `window`."""
@@ -77,9 +91,10 @@ class LayerWriter:
         entry = {"view": layer.view.id, "file": path.name, "window": layer.window.to_list(), "notes": list(layer.notes)}
         self.layers.append(entry | {"sha256": checksum(path)})
 
-    def close(self, status: str = "ok", reason: str = "") -> None:
+    def close(self, status: str = "ok", reason: str = "", **more: Any) -> None:
+        """more: what else the index records."""
         content = {"revision": REVISION, "tile": self.tile, "status": status, "reason": reason, "layers": self.layers}
-        write_json(self.index, content)
+        write_json(self.index, content | more)
 
 
 def read_layers(index: str | Path, plan: TilePlan) -> tuple[str, str, list[Layer]]:

@@ -1,0 +1,30 @@
+"""The matcher that a configuration names, ready to match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rsmvs.errors import ConfigError
+from rsmvs.networks.matcher import Heights, ViewStack
+from rsmvs.options import HeightsOptions
+
+Match = Callable[[ViewStack], Heights]
+
+
+def matcher_of(options: HeightsOptions) -> Match:
+    """`sgm`, or a learned model with its weights read; ConfigError when they are for another model or do not fit."""
+    if options.model == "sgm":
+        from rsmvs.networks import sgm
+
+        return lambda stack: sgm.match(stack, options.sgm)
+    from rsmvs.io.weights import read_weights  # torch costs a second: only learned models pay for it
+    from rsmvs.networks.learned import LearnedMatcher, cascade_of
+
+    weights = read_weights(options.learned.weights or f"{options.model}-small")
+    network = cascade_of(weights.tensors, weights.card, weights.path)
+    if network.options.regularizer != options.model:
+        cause = f"is '{options.model}', but {weights.path} holds '{network.options.regularizer}'"
+        raise ConfigError("heights.model", cause, "name the model of the weights, or other weights")
+    if options.rdm and not network.options.rdm:
+        raise ConfigError("heights.rdm", f"is on, but {weights.path} was trained without", "switch it off, or other weights")
+    return LearnedMatcher(network, weights.card, options.learned)

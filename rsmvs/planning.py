@@ -72,7 +72,7 @@ def rate_pairs(
     pairs = {}
     for a, b in combinations(sorted(sights, key=lambda s: s.view.id), 2):
         key = (a.view.id, b.view.id)
-        angle, days = float(angle_between(a.direction, b.direction)), _days(a.view, b.view)
+        angle, days = float(angle_between(a.direction, b.direction)), days_between(a.view, b.view)
         terms = {
             "angle": math.exp(-0.5 * (math.log(max(angle, 1e-3) / options.best_angle) / _ANGLE_SPREAD) ** 2),
             "overlap": overlap[key],
@@ -177,7 +177,8 @@ def _without_distant_dates(pairs: dict[tuple[str, str], Pair], options: SelectOp
     return pairs
 
 
-def _days(a: View, b: View) -> float | None:
+def days_between(a: View, b: View) -> float | None:
+    """Days between two acquisitions; None where a date is unknown."""
     times = [_time(v.date) for v in (a, b)]
     return None if times[0] is None or times[1] is None else abs((times[0] - times[1]).total_seconds()) / 86400.0
 

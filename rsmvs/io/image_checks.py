@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from rasterio.windows import Window as RioWindow
 
 from rsmvs.errors import ImageError
+from rsmvs.io.sidecars import read_sidecar
 
 _SAMPLED_BLOCKS = 64
 # Date and time of the acquisition, best key first: (domain, date key, time key). TIFFTAG_DATETIME is not among them:
@@ -73,8 +75,20 @@ def check_holds_data(path: str, dataset: Any, nodata: float | None) -> None:
     raise ImageError(path, cause, "leave it out of 'images', or set its 'nodata'")
 
 
-def acquisition(dataset: Any) -> tuple[str | None, tuple[float, float] | None]:
-    """(ISO 8601 time, (sun azimuth, sun elevation) in degrees) of the metadata; None for what is not told."""
+def acquisition(path: str, dataset: Any) -> tuple[str | None, tuple[float, float] | None]:
+    """(ISO 8601 time, (sun azimuth, sun elevation) in degrees) of the metadata, else of the product file beside the image;
+    None for what is not told."""
+    date, sun = _tagged_acquisition(dataset)
+    sidecar = read_sidecar(path) if date is None or sun is None else None
+    if sidecar is not None:
+        values = sidecar.values
+        date = date or _iso(values.get("day", ""), values.get("time", ""))
+        with suppress(KeyError, ValueError):
+            sun = sun or (float(values["sun_azimuth"]), float(values["sun_elevation"]))
+    return date, sun
+
+
+def _tagged_acquisition(dataset: Any) -> tuple[str | None, tuple[float, float] | None]:
     date = None
     for domain, day, time in _DATES:
         tags = dataset.tags(ns=domain) if domain else dataset.tags()

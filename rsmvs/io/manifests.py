@@ -35,8 +35,12 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text)
 
 
+def json_text(content: Any) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: str | Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json_text(content))
 
 
 def read_json(path: str | Path) -> Any:

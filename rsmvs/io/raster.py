@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
 from rasterio.windows import Window as RioWindow
@@ -33,6 +33,7 @@ def opened(path: str | Path) -> Iterator[Any]:
 
     with rasterio.Env(**_ENV), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # raw satellite images have none: they have cameras
+        warnings.simplefilter("ignore", NodataShadowWarning)  # some vendors call a fourth, infrared band alpha
         try:
             with rasterio.open(path) as dataset:
                 yield dataset

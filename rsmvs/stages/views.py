@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pyproj import Transformer
 from shapely.geometry import MultiPoint, Polygon, box
 
 from rsmvs.config import area_polygon, area_tiles
-from rsmvs.errors import CameraError, ConfigError, CoverageError
+from rsmvs.errors import CameraError, ConfigError, CoverageError, ImageError
 from rsmvs.geometry.viewing import footprint, mid_height, viewing_angles
 from rsmvs.io.image_checks import acquisition, band_weights, check_holds_data, check_whole
 from rsmvs.io.manifests import write_json
+from rsmvs.io.product_level import ORTHO, product_level
 from rsmvs.io.raster import opened
-from rsmvs.io.rpc_files import find_camera
+from rsmvs.io.rpc_files import find_camera, find_cameras
 from rsmvs.io.views import read_pair_ties, read_views, write_views
 from rsmvs.options import AreaOptions, ImageOptions, ReferenceOptions, SelectOptions
 from rsmvs.stages.plan_picture import draw_plan
@@ -27,14 +29,15 @@ from rsmvs.types import Camera, View
 def describe_image(options: ImageOptions, height: float | None = None) -> View:
     """The record of one image: camera, footprint and angles at ellipsoidal `height` (m; the camera's mid height).
 
-    Raises ImageError for a file that is missing, truncated or empty, CameraError for one without a usable camera.
+    Raises ImageError for a file that is missing, truncated, empty or an orthoimage, CameraError for one without a
+    usable camera.
     """
     with opened(options.path) as image:
-        camera, source = find_camera(options.path, image, options.camera)
+        camera, source = _usable_camera(options, image)
         check_whole(options.path, image)
         nodata = options.nodata if options.nodata is not None else image.nodata
         check_holds_data(options.path, image, nodata)
-        date, sun = acquisition(image)
+        date, sun = acquisition(options.path, image)
         weights, _ = band_weights(options.path, image, options.weights)
         width, rows = image.width, image.height
     with _blaming(options.path, source):
@@ -59,6 +62,16 @@ def describe_image(options: ImageOptions, height: float | None = None) -> View:
         colour=options.colour,
         colour_camera=_colour_camera(options),
     )
+
+
+def _usable_camera(options: ImageOptions, image: Any) -> tuple[Camera, str]:
+    """The camera of an opened image and where it was found; ImageError for an orthoimage, which has no parallax."""
+    found = next(find_cameras(options.path, image, options.camera), None)
+    level = product_level(options.path, image, found[0] if found else None)
+    if level.name == ORTHO and options.level == "auto":
+        remedy = "use the sensor or the ortho-ready product, or name its 'level' in the configuration if this is wrong"
+        raise ImageError(options.path, f"is an orthoimage, without parallax ({level.why})", remedy)
+    return found or find_camera(options.path, image, options.camera)
 
 
 @contextmanager

@@ -62,6 +62,7 @@ rule derive_surfaces:
 rule evaluate:
     input:
         dsm="products/dsm.tif",
+        uncertainty="products/uncertainty.tif",
         reference=local_files(CONFIG.reference.dsm, CONFIG.reference.classes),
     output:
         metrics="products/metrics.json",

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from rsmvs.errors import ConfigError, CoverageError, ImageError
 from rsmvs.evaluation.alignment import bilinear
-from rsmvs.evaluation.metrics import ClassErrors, HeightErrors
+from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors
 from rsmvs.geometry.grid import Grid
 from rsmvs.io.raster import NODATA, write_raster
 from rsmvs.options import ReferenceOptions
@@ -104,6 +104,19 @@ def test_a_class_map_against_itself_is_perfect() -> None:
     errors.feed(labels, labels, np.zeros(labels.shape))
     found = errors.result()
     assert found["miou"] == found["mean_f1"] == found["miou3_1.0"]["strict"] == 100.0
+
+
+def test_honest_sigmas_are_called_so() -> None:
+    rng = np.random.default_rng(0)
+    sigma = rng.uniform(0.05, 3.5, 200_000)
+    honest, shy = Calibration(), Calibration()
+    honest.feed(rng.normal(0, sigma), sigma)
+    shy.feed(rng.normal(0, sigma), 0.5 * sigma)
+    found = honest.result()
+    assert found["within_1"] == pytest.approx(68.27, abs=0.5)
+    assert found["within_2"] == pytest.approx(95.45, abs=0.3)
+    assert all(b["rmse"] == pytest.approx(b["sigma"], rel=0.1) for b in found["bins"])
+    assert shy.result()["within_1"] == pytest.approx(38.3, abs=0.5)
 
 
 def test_bilinear_is_exact_on_a_plane_and_at_centres() -> None:

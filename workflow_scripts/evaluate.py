@@ -8,4 +8,4 @@ with job(snakemake):
     from rsmvs.stages.products import evaluate
 
     options = build(ReferenceOptions, snakemake.params.options, "reference")
-    evaluate(snakemake.input.dsm, options, snakemake.output.metrics)
+    evaluate(snakemake.input.dsm, options, snakemake.output.metrics, uncertainty=snakemake.input.uncertainty)

@@ -93,6 +93,52 @@ class HeightErrors:
         return {"edges": [round(float(e), 6) for e in edges], "counts": [int(c) for c in found]}
 
 
+class Calibration:
+    """Whether errors are as large as they are said to be: |error| against the sigma of each cell."""
+
+    EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, np.inf)  # m
+
+    def __init__(self) -> None:
+        self.within = np.zeros(2, np.int64)  # one sigma, two
+        self.counts = np.zeros(len(self.EDGES) - 1, np.int64)
+        self.close = np.zeros(len(self.EDGES) - 1, np.int64)
+        self.sigmas = np.zeros(len(self.EDGES) - 1)
+        self.squares = np.zeros(len(self.EDGES) - 1)
+
+    def feed(self, errors: Any, sigmas: Any) -> None:
+        """Errors and one-sigma values (m) of the same cells; NaN where there is none."""
+        errors, sigmas = (np.asarray(v, np.float64).ravel() for v in (errors, sigmas))
+        known = np.isfinite(errors) & np.isfinite(sigmas) & (sigmas > 0)
+        off, sigmas = np.abs(errors[known]), sigmas[known]
+        self.within += np.array([(off < k * sigmas).sum() for k in (1, 2)])
+        place = np.searchsorted(self.EDGES, sigmas, side="right") - 1
+        size = len(self.counts)
+        self.counts += np.bincount(place, minlength=size)
+        self.close += np.bincount(place[off < sigmas], minlength=size)
+        self.sigmas += np.bincount(place, sigmas, minlength=size)
+        self.squares += np.bincount(place, off**2, minlength=size)
+
+    def result(self) -> dict[str, Any]:
+        """Shares of cells within one and two sigma (percent; 68 and 95 for normal errors), and by size of sigma."""
+        n = int(self.counts.sum())
+        bins = [
+            {
+                "cells": int(c),
+                "sigma": round(s / c, 4),
+                "rmse": round(float(np.sqrt(q / c)), 4),
+                "within_1": _percent(int(k), int(c)),
+            }
+            for c, k, s, q in zip(self.counts, self.close, self.sigmas, self.squares, strict=True)
+            if c
+        ]
+        return {
+            "cells": n,
+            "within_1": _percent(int(self.within[0]), n),
+            "within_2": _percent(int(self.within[1]), n),
+            "bins": bins,
+        }
+
+
 def _percent(part: int, whole: int) -> float:
     return round(100.0 * part / whole, 4) if whole else 0.0
 

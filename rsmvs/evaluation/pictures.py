@@ -12,7 +12,9 @@ from rsmvs.types import F32
 RGB = NDArray[np.uint8]
 EMPTY = (233, 233, 233)  # colour of cells without data
 # Low to high: plain green, straw, brick, snow; light throughout, so that the shade of the relief stays visible.
-_RAMP = np.array([[98, 148, 112], [170, 190, 130], [231, 219, 165], [214, 160, 118], [190, 128, 122], [245, 243, 240]], np.float64)
+_RAMP = np.array(
+    [[98, 148, 112], [170, 190, 130], [231, 219, 165], [214, 160, 118], [190, 128, 122], [245, 243, 240]], np.float64
+)
 _LIGHTS = ((315.0, 0.6), (270.0, 0.2), (0.0, 0.2))  # azimuth (degrees), weight: no slope lies fully in the dark
 
 

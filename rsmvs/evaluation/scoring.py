@@ -11,7 +11,7 @@ import numpy as np
 
 from rsmvs.errors import CoverageError
 from rsmvs.evaluation.alignment import SMOOTHING, Patch, Shift, bilinear, cells_of, pixel_rates, search_shift, smoothed
-from rsmvs.evaluation.metrics import ClassErrors, HeightErrors
+from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors
 from rsmvs.io.surfaces import Surface
 from rsmvs.types import CLASS_CODES, CLASS_NAMES, F64, Window
 
@@ -30,6 +30,7 @@ class Scene:
     truth: Surface
     truth_classes: Surface | None = None
     classes: Surface | None = None
+    sigma: Surface | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Block:
 
 
 def score(scene: Scene, *, align: bool = True, max_shift: float = 3.0, step: float = 0.25) -> dict[str, Any]:
-    """Figures of the scene: `raw`, `shift`, `aligned`, `by_class`, `by_slope`, `classes`, `histogram`.
+    """Figures of the scene: `raw`, `shift`, `aligned`, `by_class`, `by_slope`, `classes`, `uncertainty`, `histogram`.
 
     The shift is the translation (m) that was added to the surface for everything but `raw`. Errors: CoverageError when
     no cell of the truth has a value.
@@ -70,6 +71,8 @@ def score(scene: Scene, *, align: bool = True, max_shift: float = 3.0, step: flo
             out[f"by_{kind}"] = found
     if scene.classes is not None and scene.truth_classes is not None:
         out["classes"] = _classes(scene, shift)
+    if scene.sigma is not None:
+        out["uncertainty"] = _calibration(scene, shift)
     out["histogram"] = groups["all"].histogram(shift.dz)
     return out
 
@@ -138,6 +141,14 @@ def _classes(scene: Scene, shift: Shift) -> dict[str, Any]:
         predicted = scene.classes.labels_at(block.x, block.y)
         errors.feed(predicted, scene.truth_classes.labels_at(block.x, block.y), block.errors)
     return errors.result() | {"names": [class_name(c) for c in CLASS_CODES]}
+
+
+def _calibration(scene: Scene, shift: Shift) -> dict[str, Any]:
+    errors = Calibration()
+    for block in blocks(scene, shift):
+        assert scene.sigma is not None
+        errors.feed(block.errors, scene.sigma.values_at(block.x - shift.dx, block.y - shift.dy))
+    return errors.result()
 
 
 def search_patches(scene: Scene) -> list[Patch]:

@@ -87,14 +87,20 @@ class Surface:
 
     def labels_at(self, x: F64, y: F64) -> Any:
         """Label of the pixel that holds each point; 0 outside the raster."""
+        return self._nearest(x, y, self.read_labels, np.zeros(np.shape(x), np.int64))
+
+    def values_at(self, x: F64, y: F64) -> F64:
+        """Value of the pixel that holds each point; NaN outside the raster and without data."""
+        return self._nearest(x, y, self.read, np.full(np.shape(x), np.nan))
+
+    def _nearest(self, x: F64, y: F64, read: Any, out: Any) -> Any:
         col, row = (np.floor(v + 0.5).astype(np.int64) for v in self.to_pixel(x, y))
         height, width = self.shape
         inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)
-        out = np.zeros(np.shape(x), np.int64)
         if inside.any():
             c0, r0 = int(col[inside].min()), int(row[inside].min())
             window = Window(c0, r0, int(col[inside].max()) - c0 + 1, int(row[inside].max()) - r0 + 1)
-            out[inside] = self.read_labels(window)[row[inside] - r0, col[inside] - c0]
+            out[inside] = read(window)[row[inside] - r0, col[inside] - c0]
         return out
 
 

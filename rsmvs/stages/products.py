@@ -223,9 +223,16 @@ def verdict(ledger: str | Path, options: LedgerOptions) -> tuple[bool, str]:
 
 
 def evaluate(
-    dsm: str | Path, reference: ReferenceOptions, out_json: str | Path | None = None, *, classes: str | Path | None = None
+    dsm: str | Path,
+    reference: ReferenceOptions,
+    out_json: str | Path | None = None,
+    *,
+    classes: str | Path | None = None,
+    uncertainty: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Figures of a DSM (and of a class map) against `reference.dsm` (and `reference.classes`); written where asked.
+    """Figures of a DSM against `reference.dsm`, by `reference.classes` where set; written where asked.
+
+    With a class map its figures, with an uncertainty raster (m) whether errors are as large as it says.
 
     See `rsmvs.evaluation.scoring.score` for what the figures are. Errors: ConfigError without a reference, ImageError
     for unreadable files, CoverageError for a reference without heights.
@@ -239,7 +246,7 @@ def evaluate(
         def surface(path: str | Path | None) -> Any:
             return None if path is None else files.enter_context(opened_surface(path, crs))
 
-        scene = Scene(surface(dsm), truth, surface(reference.classes), surface(classes))
+        scene = Scene(surface(dsm), truth, surface(reference.classes), surface(classes), surface(uncertainty))
         result = {"revision": EVALUATE_REVISION} | score(scene, max_shift=reference.max_shift)
     if out_json is not None:
         write_json(out_json, result)

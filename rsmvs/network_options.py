@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rsmvs.options import opt
+from rsmvs.options import opt, section
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,12 @@ class CascadeOptions:
     feature_channels: tuple[int, ...] = opt((8, 16, 32), "feature widths at strides 1, 2, 4", low=1, high=512)
     regularizer_widths: tuple[int, ...] = opt((8, 8, 8), "first width of the regularisers at strides 4, 2, 1", low=1, high=512)
     levels: int = opt(3, "halvings inside the regulariser", low=0, high=4)
-    hypotheses: tuple[int, ...] = opt((64, 32, 8), "height planes at strides 4, 2, 1; multiples of 2 ** levels", low=2, high=1024)
+    hypotheses: tuple[int, ...] = opt((64, 32, 8), "planes at strides 4, 2, 1; multiples of 2 ** levels", low=2, high=1024)
     interval_ratio: tuple[float, ...] = opt((4.0, 2.0, 1.0), "plane distances past the first stage, in min_interval", low=0)
     min_interval: float = opt(0.0, "unit of interval_ratio; 0: the GSD of the reference", unit="m", low=0)
     lamb: float = opt(1.5, "ucs: half search range of the next stage in standard deviations", low=0.1, high=10)
     visibility: bool = opt(False, "weigh each source by its learned visibility instead of equally")
-    zncc_window: int = opt(0, "side of the correlation window added to the learned costs; 0: none", unit="px", low=0, high=15)
+    zncc_window: int = opt(0, "side of the correlation window added to the learned costs; 0: none", low=0, high=15)
     rdm: bool = opt(False, "fuse the relative depth map into the reference features")
     rdm_guide: bool = opt(False, "let the relative depth map sharpen the centre of the search range")
     polish: bool = opt(False, "choose the last height among those of neighbouring pixels by the image")
@@ -57,3 +57,32 @@ class TrainOptions:
     save_every: int = opt(200, "steps between checkpoints", low=1)
     eval_every: int = opt(1000, "steps between evaluations of the fixed set", low=1)
     tensorboard: bool = opt(False, "also write TensorBoard events (needs the package tensorboard)")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    dataset: str = opt("simulated", "where samples come from", choices=("simulated", "samples"))
+    dataset_root: str = opt("", "folder of the samples", path=True)
+    count: int = opt(2000, "simulated samples", low=1)
+    first_seed: int = opt(0, "of the simulated samples", low=0)
+    size: int = opt(256, "side of the simulated images", unit="px", low=64, high=4096)
+    view_num: int = opt(3, "views of a set, the reference included; 0: all there are", low=0, high=20)
+    geo_model: str = opt("rpc", "cameras of the simulated samples", choices=("rpc", "pinhole"))
+    crop: int = opt(128, "side of the crops", unit="px", low=32, high=4096)
+    crops_per_sample: int = opt(4, "crops taken of each sample in an epoch", low=1, high=1000)
+    slack: float = opt(30.0, "search range of a crop beyond its true heights, below and above, at most", unit="m", low=0)
+    rdm: str = opt("given", "relative depth: as the samples bring it, made from the truth, or none",
+                   choices=("given", "oracle", "none"))
+    evaluation: int = opt(16, "samples of the fixed set, which are not trained on", low=0, high=10000)
+    gsd_min: float = opt(0.3, "finest GSD of the simulated samples", unit="m", low=0.05, high=10)
+    gsd_max: float = opt(1.0, "coarsest GSD of the simulated samples", unit="m", low=0.05, high=10)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training, as a YAML file holds it."""
+
+    network: CascadeOptions = section(CascadeOptions, "architecture")
+    training: TrainOptions = section(TrainOptions, "optimisation")
+    data: DataOptions = section(DataOptions, "samples")
+    initial: str = opt("", "weights to start from (safetensors); what they lack starts at random", path=True)

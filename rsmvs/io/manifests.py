@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsmvs.errors import ManifestError
+import yaml
+
+from rsmvs.errors import ConfigError, ManifestError
 
 
 @contextmanager
@@ -51,6 +53,19 @@ def read_json(path: str | Path) -> Any:
         raise ManifestError(path, "does not exist", "run the stage that writes it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(path, f"is not valid JSON ({error})", "delete it and run again") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Keys of a YAML file; ConfigError when it is missing or holds none."""
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise ConfigError(path, "does not exist", "check the path") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(path, f"is not valid YAML ({error})", "mend the line it names") from None
+    if not isinstance(values, dict):
+        raise ConfigError(path, "holds no keys", "give sections and options")
+    return values
 
 
 def checksum(path: str | Path) -> str:

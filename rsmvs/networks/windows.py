@@ -18,9 +18,8 @@ def starts(size: int, window: int, overlap: int) -> list[int]:
     """First pixels of the windows that cover `size` pixels, each `window` long, overlapping by `overlap` or more."""
     if size <= window:
         return [0]
-    n = -(-(size - overlap) // (window - overlap))
-    last = size - window
-    return sorted({round(last * i / (n - 1)) // _ALIGNMENT * _ALIGNMENT for i in range(n - 1)} | {last})
+    stride = max((window - overlap) // _ALIGNMENT, 1) * _ALIGNMENT
+    return [*range(0, size - window, stride), size - window]
 
 
 def match_in_windows(stack: ViewStack, match: Callable[[ViewStack], Heights], window: int, overlap: int) -> Heights:
@@ -46,8 +45,11 @@ def match_in_windows(stack: ViewStack, match: Callable[[ViewStack], Heights], wi
     return Heights(np.where(known, height, nothing), np.where(known, confidence, 0), np.where(known, sigma, nothing))
 
 
-def cut(stack: ViewStack, row: int, col: int, height: int, width: int) -> ViewStack:
-    """The stack of a window of the reference, with the parts of the sources that its warp reaches."""
+def cut(stack: ViewStack, row: int, col: int, height: int, width: int, keep_all: bool = False) -> ViewStack:
+    """The stack of a window of the reference, with the parts of the sources that its warp reaches.
+
+    keep_all: sources that do not see the window stay, as a patch without data: batches need equally many.
+    """
     rows, cols = slice(row, row + height), slice(col, col + width)
     sources = []
     for image, field in stack.sources:
@@ -56,6 +58,9 @@ def cut(stack: ViewStack, row: int, col: int, height: int, width: int) -> ViewSt
         if box.width > _SOURCE_MARGIN and box.height > _SOURCE_MARGIN:
             part = image[box.row : box.row + box.height, box.col : box.col + box.width]
             sources.append(Source(part, field.moved(col, row, box.col, box.row)))
+        elif keep_all:
+            nothing = np.full((_SOURCE_MARGIN, _SOURCE_MARGIN), np.nan, np.float32)
+            sources.append(Source(nothing, field.moved(col, row, reached.col, reached.row)))
     prior = None if stack.prior is None else stack.prior[rows, cols]
     rdm = None if stack.rdm is None else stack.rdm[:, rows, cols]
     return ViewStack(stack.image[rows, cols], tuple(sources), stack.height_range, stack.gsd, prior, rdm)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from rsmvs.config import as_dict
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cascade import Cascade, StackTensors, StageHeights
+from rsmvs.networks.learned import with_prior
 from rsmvs.networks.tensors import stack_of, stack_tensors, truth_of
 from rsmvs.training.losses import cascade_loss
 from rsmvs.types import Sample
@@ -35,12 +37,23 @@ class Task(Protocol):
 class CascadeTask:
     """Heights by a cascade."""
 
-    def __init__(self, options: CascadeOptions, loss_weights: Sequence[float]) -> None:
+    def __init__(
+        self, options: CascadeOptions, loss_weights: Sequence[float], initial: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
+        """initial: weights to start from; what they lack (a module that is added) keeps its own start."""
         self.options, self.loss_weights = options, tuple(loss_weights)
         self.network = Cascade(options)
+        own = self.network.state_dict()
+        fitting = {k: v for k, v in (initial or {}).items() if k in own and own[k].shape == v.shape}
+        self.network.load_state_dict(own | fitting)
 
     def collate(self, samples: Sequence[Sample]) -> tuple[StackTensors, torch.Tensor]:
-        stack = stack_tensors([stack_of(s) for s in samples], self.options.min_interval)
+        stacks = [stack_of(s) for s in samples]
+        if self.options.prior == "sgm":
+            stacks = [s if s.prior is not None else with_prior(s) for s in stacks]
+        if not self.options.rdm and not self.options.rdm_guide:
+            stacks = [replace(s, rdm=None) for s in stacks]
+        stack = stack_tensors(stacks, self.options.min_interval)
         h, w = stack.images[0].shape[-2:]
         return stack, truth_of(samples, (h, w))
 

@@ -7,8 +7,8 @@ A pair is worth what its weakest side allows, so its score is a product of terms
     time      1 / (1 + (days / max_days)^2): what changed in between does not match (Facciolo et al. 2017: the strongest
               predictor of a pair's completeness); 1 where a date is unknown
     sun       exp(-(angle between the sun's directions / 40 deg)^2): shadows move; 1 where unknown
-    ties      how many tie points the pair has against the best partners of both: what the images themselves say of
-              changes; 1 where none were measured
+    ties      share of its tie points that one view shares with the other, against the best partners of both: what the
+              images themselves say of changes; 1 where none were measured
 A set is a reference with its sources; its score is the chance that some source serves, 1 - prod(1 - score), times the
 share of the ground that the reference itself sees. Sources are taken one by one, best first, each weighed by how far
 its line of sight is from those already taken: a second look from the same place adds little, a duplicate nothing.
@@ -56,18 +56,20 @@ class Pair:
 
     def why(self) -> str:
         days = "dates unknown" if self.days is None else "same day" if self.days < 1 else f"{self.days:.0f} days apart"
-        return f"{self.angle:.1f} degrees, {100 * self.terms['overlap']:.0f} % overlap, {days}"
+        ties = f", {100 * self.terms['ties']:.0f} % of the best pairs' tie points" if self.terms["ties"] < 0.995 else ""
+        return f"{self.angle:.1f} degrees, {100 * self.terms['overlap']:.0f} % overlap, {days}{ties}"
 
 
 def rate_pairs(
     sights: Sequence[Sight],
     overlap: Mapping[tuple[str, str], float],
     options: SelectOptions,
-    ties: Mapping[tuple[str, str], int] | None = None,
+    ties: Mapping[tuple[str, str], float] | None = None,
 ) -> dict[tuple[str, str], Pair]:
     """Score of every pair of views, under (id, id) sorted.
 
-    overlap: share of the ground that both see, same keys. ties: tie points of the pairs in the whole scene, if measured.
+    overlap: share of the ground that both see, same keys. ties: share of tie points that the views of a pair have in
+    common, in the whole scene, same keys, if measured.
     """
     pairs = {}
     for a, b in combinations(sorted(sights, key=lambda s: s.view.id), 2):
@@ -191,17 +193,14 @@ def _time(date: str | None) -> datetime | None:
     return time.replace(tzinfo=time.tzinfo or UTC) if time else None
 
 
-def _ties_term(key: tuple[str, str], ties: Mapping[tuple[str, str], int] | None) -> float:
-    """Tie points of a pair, relative to the geometric mean of the largest numbers that its views have with anyone.
-
-    The square root softens it: a wide angle has fewer tie points too, and has been weighed already.
-    """
+def _ties_term(key: tuple[str, str], ties: Mapping[tuple[str, str], float] | None) -> float:
+    """Common tie points of a pair, relative to the geometric mean of what its views have in common with anyone."""
     if not ties:
         return 1.0
-    best = [max((n for pair, n in ties.items() if i in pair), default=0) for i in key]
-    if 0 in best:  # a view without any tie point tells nothing of its pairs
+    best = [max((share for pair, share in ties.items() if i in pair), default=0.0) for i in key]
+    if 0.0 in best:  # a view without any tie point tells nothing of its pairs
         return 1.0
-    return math.sqrt(min(ties.get(key, 0) / math.sqrt(best[0] * best[1]), 1.0))
+    return min(ties.get(key, 0.0) / math.sqrt(best[0] * best[1]), 1.0)
 
 
 def _sun_term(a: View, b: View) -> float:

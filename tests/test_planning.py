@@ -18,7 +18,7 @@ from rsmvs.errors import CoverageError
 from rsmvs.io.manifests import read_json
 from rsmvs.io.raster import write_raster
 from rsmvs.io.tiepoints import write_points
-from rsmvs.io.views import read_pair_ties, read_views, write_views
+from rsmvs.io.views import read_shared_ties, read_views, write_views
 from rsmvs.options import SelectOptions
 from rsmvs.planning import Sight, rank_sets, rate_pairs, search_range, trusted_heights
 from rsmvs.stages.views import index_views, select_views
@@ -113,9 +113,9 @@ def test_distant_dates_are_used_where_nothing_is_closer():
 
 def test_tie_points_tell_of_changes_when_dates_do_not():
     views = [view("pre1", 16, 333), view("pre2", 12, 260), view("post1", 14, 320), view("post2", 13, 248)]
-    ties = {("pre1", "pre2"): 1500, ("post1", "post2"): 1400}
-    ties |= {("post1", "pre2"): 90, ("post2", "pre1"): 110, ("post1", "pre1"): 200}
-    _, sets = plan(views, SelectOptions(min_score=0.4), ties=ties)
+    ties = {("pre1", "pre2"): 0.84, ("post1", "post2"): 0.85}
+    ties |= {("post1", "pre2"): 0.09, ("post2", "pre1"): 0.14, ("post1", "pre1"): 0.22}
+    _, sets = plan(views, ties=ties)
     assert {s["reference"]: s["sources"][0] for s in sets} == {
         "pre1": "pre2", "pre2": "pre1", "post1": "post2", "post2": "post1"}  # fmt: skip
     assert all(len(s["sources"]) == 1 for s in sets)
@@ -263,12 +263,16 @@ def test_sparse_points_set_the_height_range(autzen, tmp_path):
 
 def test_tie_points_of_the_adjustment_rate_pairs(autzen, tmp_path):
     views = read_views(tmp_path / "views.json")
-    report = {"pairs": [["v01", "v00", 500], ["v00", "v02", 5], ["v01", "v02", 480]]}
+    report = {
+        "pairs": [["v01", "v00", 500], ["v00", "v02", 5], ["v01", "v02", 800]],
+        "views": {"v00": {"observations": 600}, "v01": {"observations": 1200}, "v02": {"observations": 1000}},
+    }
     write_views(tmp_path / "adjusted.json", views, adjustment=report)
-    assert read_pair_ties(tmp_path / "adjusted.json")["v00", "v01"] == 500
-    assert read_pair_ties(tmp_path / "views.json") == {}
+    assert read_shared_ties(tmp_path / "views.json") == {}
+    shared = read_shared_ties(tmp_path / "adjusted.json")
+    assert shared == {("v00", "v01"): 500 / 600, ("v00", "v02"): 5 / 600, ("v01", "v02"): 800 / 1000}
     terms = {tuple(p["views"]): p["terms"]["ties"] for p in select(autzen, tmp_path, "adjusted.json")[0]["pairs"]}
-    assert terms["v00", "v01"] == 1.0 and terms["v00", "v02"] == pytest.approx(0.1, abs=0.005)
+    assert terms["v00", "v01"] == 1.0 and terms["v00", "v02"] == pytest.approx(0.01, abs=1e-3)
     assert terms["v03", "v04"] == 1.0  # nothing known
 
 

@@ -48,7 +48,12 @@ def read_views(path: str | Path) -> list[View]:
     return [view_from_dict(v, path) for v in content["views"]]
 
 
-def read_pair_ties(path: str | Path) -> dict[tuple[str, str], int]:
-    """Number of tie points that each pair of views (ids sorted) shares, of an adjusted views.json; empty without any."""
+def read_shared_ties(path: str | Path) -> dict[tuple[str, str], float]:
+    """How many of its tie points a view shares with another, 0 ... 1, by pair (ids sorted), of an adjusted views.json.
+
+    Of the two views of a pair, the one with fewer tie points counts: how many a view has depends on how many other
+    views it was matched with. Empty without an adjustment.
+    """
     report = read_json(path).get("adjustment") or {}
-    return {(min(a, b), max(a, b)): int(n) for a, b, n in report.get("pairs", [])}
+    total = {name: view["observations"] for name, view in report.get("views", {}).items()}
+    return {(min(a, b), max(a, b)): n / min(total[a], total[b]) for a, b, n in report.get("pairs", [])}

@@ -35,11 +35,11 @@ Pairs = dict[tuple[str, str], Pair]
 @dataclass(frozen=True, eq=False)
 class Scene:
     """What all tiles share. points: (n, 3) x, y in the CRS of the area and ellipsoidal height, of the sparse points;
-    ties: number of tie points of each pair of views, ids sorted; both empty where nothing was adjusted."""
+    ties: share of tie points that each pair of views (ids sorted) has in common; both empty where nothing was adjusted."""
 
     views: Sequence[View]
     points: F64
-    ties: Mapping[tuple[str, str], int]
+    ties: Mapping[tuple[str, str], float]
     area: AreaOptions
     options: SelectOptions
     reference: ReferenceOptions

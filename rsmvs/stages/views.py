@@ -19,7 +19,7 @@ from rsmvs.io.manifests import write_json
 from rsmvs.io.product_level import ORTHO, product_level
 from rsmvs.io.raster import opened
 from rsmvs.io.rpc_files import find_camera, find_cameras
-from rsmvs.io.views import read_pair_ties, read_views, write_views
+from rsmvs.io.views import read_shared_ties, read_views, write_views
 from rsmvs.options import AreaOptions, ImageOptions, ReferenceOptions, SelectOptions
 from rsmvs.stages.plan_picture import draw_plan
 from rsmvs.stages.plans import Scene, plan_tile, sparse_points
@@ -121,7 +121,7 @@ def select_views(
     """
     views, out = read_views(views_json), Path(out)
     points = sparse_points(Path(views_json).with_name("points.npz"), area.crs)
-    scene = Scene(views, points, read_pair_ties(views_json), area, options, reference)
+    scene = Scene(views, points, read_shared_ties(views_json), area, options, reference)
     plans = [plan_tile(tile, scene)[0] for tile in area_tiles(area)]
     if not any(plan["sets"] for plan in plans):
         raise CoverageError("images", f"no tile can be matched ({plans[0]['reason']})", "add images, or widen 'select'")

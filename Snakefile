@@ -33,7 +33,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        expand("products/{name}", name=PRODUCTS + EVALUATED),
+        expand("products/{name}", name=PRODUCTS + EVALUATED + REPORTS),
 
 
 # Places to stop at, in the order of the chain.
@@ -60,3 +60,4 @@ rule products:
 include: "rules/views.smk"
 include: "rules/heights.smk"
 include: "rules/products.smk"
+include: "rules/report.smk"

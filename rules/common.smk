@@ -11,6 +11,7 @@ TILES = [tile.name for tile in tiles(CONFIG)]
 MOSAICS = ["dsm.tif", "n_views.tif", "confidence.tif", "ortho.tif", "uncertainty.tif", "status.tif", "points.laz", "ledger.json"]
 DERIVED = ["dtm.tif", "ndsm.tif", "dsm_filled.tif", "filling.tif"]
 PRODUCTS = MOSAICS + DERIVED + ["points.copc.laz"]
+REPORTS = ["preview.png", "item.json", "manifest.json", "report.html"]
 EVALUATED = ["metrics.json"] if CONFIG.reference.dsm else []
 
 

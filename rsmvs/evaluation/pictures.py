@@ -75,6 +75,17 @@ def diverging(values: Any, limit: float) -> RGB:
     return out
 
 
+def ramp(values: Any, low: float, high: float) -> RGB:
+    """Values (h, w) between low and high as dark blue, green, yellow; white without data."""
+    from matplotlib import colormaps
+
+    values = np.asarray(values, np.float64)
+    place = np.nan_to_num(np.clip((values - low) / (high - low), 0, 1))
+    out = (np.asarray(colormaps["viridis"](place))[..., :3] * 255).astype(np.uint8)
+    out[~np.isfinite(values)] = EMPTY
+    return out
+
+
 def side_by_side(left: RGB, right: RGB, gap: int = 8) -> RGB:
     """Two pictures of equal height beside each other on white."""
     return np.concatenate([left, np.full((left.shape[0], gap, 3), 255, np.uint8), right], axis=1)

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import rasterio
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RioWindow
 
 from rsmvs.errors import ImageError
 from rsmvs.geometry.grid import Grid
+from rsmvs.geometry.vertical import horizontal
 from rsmvs.io.layers import NODATA as NODATA
 from rsmvs.io.layers import Layer as Layer
 from rsmvs.io.manifests import atomic
@@ -109,13 +112,32 @@ def read_band(path: str | Path, band: int = 1) -> tuple[Any, Affine, Any]:
         return values, src.transform, src.crs
 
 
-def read_small(path: str | Path, side: int) -> tuple[Any, float]:
-    """(values (h, w), cell size) of the first band, averaged down to at most `side` cells; floats, NaN without data."""
+def read_small(path: str | Path, side: int, codes: bool = False) -> tuple[Any, float]:
+    """(values (h, w), cell size) of the first band with at most `side` cells: averages as floats, NaN without data.
+
+    codes: values as they are, of the nearest cells.
+    """
     with opened(path) as src:
         factor = max(1.0, max(src.width, src.height) / side)
         shape = (max(1, round(src.height / factor)), max(1, round(src.width / factor)))
+        if codes:
+            return src.read(1, out_shape=shape, resampling=Resampling.nearest), abs(src.transform.a) * src.width / shape[1]
         values = src.read(1, out_shape=shape, masked=True, resampling=Resampling.average)
         return np.ma.filled(values.astype(np.float32), np.nan), abs(src.transform.a) * src.width / shape[1]
+
+
+def read_onto(path: str | Path, like: str | Path, shape: tuple[int, int], shift: tuple[float, float] = (0.0, 0.0)) -> Any:
+    """A raster's first band (h, w) on the area of another one with `shape` cells, moved against it by -shift (m).
+
+    Floats, averaged, NaN without data; heights are not converted between vertical datums.
+    """
+    with opened(like) as target, opened(path) as src:
+        scale = Affine.scale(target.width / shape[1], target.height / shape[0])
+        transform = Affine.translation(*shift) @ target.transform @ scale
+        own = {d: horizontal(pyproj.CRS.from_wkt(d.crs.to_wkt())).to_wkt() for d in (target, src)}
+        grid = {"crs": own[target], "transform": transform, "width": shape[1], "height": shape[0]}
+        with WarpedVRT(src, src_crs=own[src], nodata=NODATA, resampling=Resampling.average, dtype="float32", **grid) as warped:
+            return np.ma.filled(warped.read(1, masked=True), np.nan)
 
 
 def write_picture(path: str | Path, rgb: Any) -> None:

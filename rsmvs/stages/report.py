@@ -7,19 +7,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyproj
 
+from rsmvs.evaluation import report as page
 from rsmvs.evaluation.catalogue import manifest, stac_item
-from rsmvs.evaluation.pictures import grey, relief, side_by_side
+from rsmvs.evaluation.pictures import diverging, grey, ramp, relief, side_by_side
 from rsmvs.geometry.vertical import horizontal
-from rsmvs.io.manifests import read_json, write_json
-from rsmvs.io.raster import grid_of, opened, read_small, write_picture
+from rsmvs.io.layers import SEMANTIC, STATUS
+from rsmvs.io.manifests import read_json, write_json, write_text
+from rsmvs.io.raster import encoded_picture, grid_of, opened, read_onto, read_small, write_picture
 from rsmvs.io.views import read_views
 
 PREVIEW_REVISION = 1
 CATALOGUE_REVISION = 1
+REPORT_REVISION = 1
 
 _PREVIEW_SIDE = 1000  # pixels
+_LAYER_SIDE = 1600  # pixels of the report's pictures: seven of them stay under ten megabytes
+_HEIGHTS_SIDE = 700
 _MATTERING = ("numpy", "numba", "rasterio", "pyproj", "scipy", "opencv-python-headless", "laspy", "lazrs", "copclib",
               "bulldozer-dtm", "torch")  # fmt: skip
 
@@ -50,6 +56,74 @@ def catalogue_scene(
     name = Path(config["output"]).name
     write_json(out_item, stac_item(name, grid, terms, ring, records, files, ledger["points"]))
     write_json(out_manifest, manifest(config, records, files, ledger, _versions()))
+
+
+def report_scene(
+    products: str | Path,
+    views: str | Path,
+    plan: str | Path,
+    residuals: str | Path,
+    reference: str | Path | None,
+    out_html: str | Path,
+) -> None:
+    """report.html of the files in the folder `products`, the adjusted views, the plan and the residual picture.
+
+    With metrics.json there, `reference` is the DSM it speaks of, for the map of errors.
+    """
+    folder = Path(products)
+    ledger, plans, manifested = (read_json(p) for p in (folder / "ledger.json", plan, folder / "manifest.json"))
+    records, adjusted = read_views(views), read_json(views).get("adjustment")
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else None
+    name = str(read_json(folder / "item.json")["id"])
+    with opened(folder / "dsm.tif") as src:
+        grid = grid_of(src.transform, (src.height, src.width), folder / "dsm.tif")
+        crs = horizontal(pyproj.CRS.from_wkt(src.crs.to_wkt()))
+        datum = src.tags()["VERTICAL_DATUM"]
+    to_map = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform
+    heights, step = read_small(folder / "dsm.tif", _HEIGHTS_SIDE)
+    picture = Path(residuals).read_bytes() if Path(residuals).is_file() else None
+    data = {
+        "title": f"Surface model of {name}",
+        "lead": f"{grid.width * grid.step:g} x {grid.height * grid.step:g} m, {crs.name}, heights above the {datum}",
+        "cards": page.cards(ledger, records, grid.step, metrics),
+        "layers": _layers(folder, reference, metrics),
+        "heights": page.height_grid(heights, step),
+        "profile": [[0.1, 0.5], [0.9, 0.5]],
+        "views": page.view_rows(records, to_map, _ground(plans)),
+        "tiles": page.tile_rows(ledger, plans),
+        "pairs": page.pair_rows(plans),
+        "adjustment": page.adjustment_rows(adjusted, picture),
+        "metrics": metrics,
+        "ledger": {k: ledger[k] for k in ("counts", "completeness")},
+        "products": page.product_rows(manifested),
+        "manifest": manifested,
+    }
+    write_text(out_html, page.render(data))
+
+
+def _ground(plans: Mapping[str, Any]) -> float:
+    heights = [t["ground_height"] for t in plans["tiles"] if t.get("ground_height") is not None]
+    return float(np.median(heights)) if heights else 0.0
+
+
+def _layers(folder: Path, reference: str | Path | None, metrics: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """Name and picture of what can be laid over each other, the relief first."""
+    heights, step = read_small(folder / "dsm.tif", _LAYER_SIDE)
+    pictures = {"relief": relief(heights, step), "orthoimage": grey(read_small(folder / "ortho.tif", _LAYER_SIDE)[0])}
+    for layer in (SEMANTIC, STATUS):
+        if (folder / f"{layer.name}.tif").is_file():
+            pictures[layer.name] = page.class_picture(
+                read_small(folder / f"{layer.name}.tif", _LAYER_SIDE, codes=True)[0], layer
+            )
+    if (folder / "ndsm.tif").is_file():
+        pictures["above ground"] = ramp(read_small(folder / "ndsm.tif", _LAYER_SIDE)[0], 0.0, 25.0)
+    if (folder / "uncertainty.tif").is_file():
+        pictures["uncertainty, 0 to 2 m"] = ramp(read_small(folder / "uncertainty.tif", _LAYER_SIDE)[0], 0.0, 2.0)
+    if reference is not None and metrics is not None:
+        shift = metrics.get("shift", {"dx": 0.0, "dy": 0.0, "dz": 0.0})
+        truth = read_onto(reference, folder / "dsm.tif", heights.shape, (shift["dx"], shift["dy"]))
+        pictures["error, blue -3 m to red +3 m"] = diverging(heights + shift["dz"] - truth, 3.0)
+    return [{"name": name, "src": page.data_uri(encoded_picture(rgb, ".jpg"), "jpeg")} for name, rgb in pictures.items()]
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,64 @@
+# What people and catalogues see of a run.
+
+
+rule picture_scene:
+    input:
+        dsm="products/dsm.tif",
+        ortho="products/ortho.tif",
+    output:
+        picture="products/preview.png",
+    log:
+        "logs/picture_scene.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=800,
+    params:
+        revision=1,
+    script:
+        "../workflow_scripts/picture_scene.py"
+
+
+rule catalogue_scene:
+    input:
+        products=expand("products/{name}", name=PRODUCTS + EVALUATED + ["preview.png"]),
+        views="adjusted/views.json",
+        images=image_files(),
+    output:
+        item="products/item.json",
+        manifest="products/manifest.json",
+    log:
+        "logs/catalogue_scene.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=800,
+    params:
+        revision=1,
+        config=as_dict(CONFIG),
+    script:
+        "../workflow_scripts/catalogue_scene.py"
+
+
+rule report_scene:
+    input:
+        item="products/item.json",
+        manifest="products/manifest.json",
+        products=expand("products/{name}", name=PRODUCTS + EVALUATED),
+        views="adjusted/views.json",
+        plan="plan.json",
+        residuals="adjusted/residuals.png",
+        reference=local_files(CONFIG.reference.dsm),
+    output:
+        report="products/report.html",
+    log:
+        "logs/report_scene.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        revision=1,
+        reference=CONFIG.reference.dsm,
+    script:
+        "../workflow_scripts/report_scene.py"

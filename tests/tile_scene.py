@@ -1,0 +1,75 @@
+"""Tiles with known content, as the fusion of tiles leaves them, and the products of a scene of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rsmvs.config import area_tiles
+from rsmvs.geometry.grid import Grid, Tile
+from rsmvs.geometry.vertical import product_crs
+from rsmvs.io.manifests import write_json
+from rsmvs.io.pointcloud import Points, write_points
+from rsmvs.io.raster import NODATA, write_raster
+from rsmvs.options import AreaOptions, ProductOptions
+from rsmvs.stages.products import mosaic_scene
+
+CRS = "EPSG:32637"
+AOI = (315012.0, 4162003.0, 315590.0, 4162497.5)
+AREA = AreaOptions(crs=CRS, aoi=AOI, resolution=0.5, tile_size=200.0)
+
+
+def height(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (900 + 0.05 * (x - 315000) - 0.03 * (y - 4162000)).astype(np.float32)
+
+
+def centres(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    x = grid.x0 + (np.arange(grid.width) + 0.5) * grid.step
+    y = grid.y0 - (np.arange(grid.height) + 0.5) * grid.step
+    return tuple(np.meshgrid(x, y))  # type: ignore[return-value]
+
+
+def points_at(x: np.ndarray, y: np.ndarray, n: int = 500, seed: int = 0) -> Points:
+    rng = np.random.default_rng(seed)
+    return Points(
+        np.stack([x, y, height(x, y)], 1).astype(np.float64),
+        rng.choice([1, 2, 6], len(x)).astype(np.uint8),
+        rng.integers(0, 4000, len(x)).astype(np.uint16),
+        rng.integers(1, 6, len(x)).astype(np.uint8),
+        rng.random(len(x), dtype=np.float32),
+        rng.random(len(x), dtype=np.float32),
+    )
+
+
+def write_tile(folder: Path, tile: Tile, status: str = "ok", reason: str = "") -> Path:
+    """The files of one tile as the fusion of a tile leaves them."""
+    folder = folder / tile.name
+    products = {}
+    if status == "ok":
+        grid = Grid.covering(tile.bounds, AREA.resolution)
+        x, y = centres(grid)
+        dsm = height(x, y)
+        dsm[10:20, 30:40] = np.nan  # a hole
+        views = np.where(np.isnan(dsm), 0, 3).astype(np.uint8)
+        confidence = np.where(np.isnan(dsm), np.nan, 0.75).astype(np.float32)
+        ortho = (x % 1000).astype(np.uint16)
+        for name, values, nodata in (("dsm", dsm, NODATA), ("n_views", views, None), ("confidence", confidence, NODATA),
+                                     ("ortho", ortho, 0)):  # fmt: skip
+            write_raster(folder / f"{name}.tif", [values], grid=grid, crs=CRS, nodata=nodata)
+            products[name] = f"{name}.tif"
+        cloud = points_at(x[::20, ::20].ravel(), y[::20, ::20].ravel())
+        write_points(folder / "points.laz", cloud, corner=tile.bounds[:2], crs=product_crs(CRS))
+        products["points"] = "points.laz"
+    write_json(folder / "ledger.json", {"tile": tile.name, "status": status, "reason": reason, "products": products})
+    return folder / "ledger.json"
+
+
+def write_scene(folder: Path) -> Path:
+    """Products of nine tiles in folder/products, one of them empty, one failed."""
+    ledgers = []
+    for i, tile in enumerate(area_tiles(AREA)):
+        status, reason = {2: ("empty", "no two views see it"), 5: ("failed", "out of memory")}.get(i, ("ok", ""))
+        ledgers.append(write_tile(folder / "tiles", tile, status, reason))
+    mosaic_scene(ledgers[::-1], AREA, ProductOptions(), folder / "products")
+    return folder

@@ -71,6 +71,7 @@ rule adjust_views:
 rule select_views:
     input:
         views="adjusted/views.json",
+        points="adjusted/points.npz",
         aoi=local_files(CONFIG.area.aoi_file),
         dem=local_files(CONFIG.reference.dem),
     output:

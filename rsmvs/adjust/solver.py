@@ -23,6 +23,9 @@ from rsmvs.types import F64
 
 _FLOOR_PX = 0.05  # of the residuals' spread: simulated tracks have none
 _LEAST_LIMIT_PX = 0.5  # nothing better than this is rejected
+_WORST_VIEW = 3.0  # a view's residuals may be so many times those of the others before it is the view that is wrong
+_LEAST_SHARE = 0.2  # of a view's tie points must agree: by chance, a few in a hundred do
+_LINK = 4  # tracks that tie two views together
 _ABSOLUTE_STEPS, _CAUCHY_STEPS, _SQUARE_STEPS = 12, 20, 4
 _CONVERGED_PX = 1e-4
 _RAYLEIGH = 1.1774  # median of the length of a 2-D normal deviate, in its sigmas
@@ -45,6 +48,7 @@ class Solver:
         self.total = np.bincount(tracks.view, minlength=len(sensors))
         self.block = self._first_block(tracks)
         self.state = State(np.zeros((tracks.n, 3)), np.zeros((len(sensors), UNKNOWNS)))
+        self.thrown = np.zeros(len(sensors))
         self.active = np.zeros(len(sensors), bool)
         self._activate()
 
@@ -70,7 +74,10 @@ class Solver:
         control_seen = np.bincount(self.block.tracks.view[self._control_obs()], minlength=len(self.sensors))
         while True:
             count = np.bincount(self.block.tracks.view, minlength=len(self.sensors))
-            enough = (count >= self.options.min_tracks) | (control_seen >= 3)
+            network = self.block.tracks.networks(_LINK)
+            tied = (count >= self.options.min_tracks) & (np.bincount(network)[network] > 1)
+            tied &= count >= _LEAST_SHARE * (count + self.thrown)
+            enough = tied | (control_seen >= 3)
             keep = self.block.tracks.usable(enough[self.block.tracks.view], self.is_control)
             if keep.all():
                 break
@@ -154,16 +161,18 @@ class Solver:
     def _reject(self) -> None:
         t = self.block.tracks
         length = np.linalg.norm(residuals(self.block, self.state), axis=1)
-        limit = np.full(len(self.sensors), np.inf)
-        for v in range(len(self.sensors)):
-            mine = length[(t.view == v) & ~self._control_obs()]
-            if len(mine):
-                limit[v] = max(self.options.outlier_sigmas * float(np.median(mine)) / _RAYLEIGH, _LEAST_LIMIT_PX)
+        ties = ~self._control_obs()
+        medians = np.full(len(self.sensors), np.inf)
+        for v in set(t.view[ties].tolist()):
+            medians[v] = np.median(length[(t.view == v) & ties])
+        limit = np.minimum(medians, _WORST_VIEW * np.median(medians[self.active])) if self.active.any() else medians
+        limit = np.maximum(limit * self.options.outlier_sigmas / _RAYLEIGH, _LEAST_LIMIT_PX)
         low, high = self.height_range
         margin = 0.25 * (high - low) + 3 * point_sigmas(self.block, self.state)[:, 2] * self._spread(length)
         h = self.state.xyz[:, 2]
         good = (length < limit[t.view]) & ((h > low - margin) & (h < high + margin))[t.point]
-        self._keep(t.usable(good | self._control_obs(), self.is_control))
+        self.thrown += np.bincount(t.view[~good & ties], minlength=len(self.sensors))
+        self._keep(t.usable(good | ~ties, self.is_control))
 
     def drop_weak_views(self) -> bool:
         """Whether rejection left some active view with too few tracks; it is taken out."""
@@ -204,7 +213,7 @@ class Solver:
     def _networks(self) -> list[tuple[np.ndarray, F64, int]]:
         """Views that hang together: their indices, d(col, row) / d(ground) at each one's mean point, control points."""
         t = self.block.tracks
-        number = t.networks(self.options.min_tracks)
+        number = t.networks(_LINK)
         control = number[t.view[self._control_obs()]]
         points = t.point[self._control_obs()]
         found = []

@@ -38,7 +38,8 @@ def dem_heights(path: str | Path, lon: F64, lat: F64, offset: float) -> Callable
 
     def height_of(lon: F64, lat: F64) -> F64:
         x, y = there.transform(lon, lat)
-        col, row = inverse * (np.asarray(x), np.asarray(y))
+        col = inverse.a * np.asarray(x) + inverse.b * np.asarray(y) + inverse.c
+        row = inverse.d * np.asarray(x) + inverse.e * np.asarray(y) + inverse.f
         return _bilinear(values, col - 0.5, row - 0.5) + offset
 
     return height_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,8 +17,7 @@ from rsmvs.types import F64
 
 _TARGET = (36.92, 37.58, 600.0)  # lon, lat (degrees), h (m)
 _RELIEF = 120.0  # m
-_SPREAD_DEG = 0.9  # of the directions: no two views of a network look from the same place
-_GOLDEN = 137.507764  # degrees: azimuths that never repeat
+_GOLDEN = 0.6180339887  # multiples of it, modulo 1, fill an interval evenly: no two views look from the same place
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def simulate_network(
     """
     rng = np.random.default_rng(seed)
     height_range = (_TARGET[2] - 2 * _RELIEF, _TARGET[2] + 2 * _RELIEF)
-    exact = tuple(_camera(k, views, size, height_range) for k in range(views))
+    exact = tuple(_camera(k, size, height_range) for k in range(views))
     longest = min(longest_track, views)
     n = max(2 * tracks_per_view * views // (2 + longest), 1)
     point, view = _visibility(rng, n, views, longest)
@@ -73,9 +73,9 @@ def simulate_network(
     return SimulatedNetwork(exact, sensors, Tracks(names, n, point, view, xy), points, wrong, height_range)
 
 
-def _camera(k: int, views: int, size: tuple[int, int], height_range: tuple[float, float]) -> RPC:
-    incidence = 2.0 + 28.0 * (k / max(views - 1, 1)) ** _SPREAD_DEG
-    options = ViewOptions(incidence=incidence, azimuth=(k * _GOLDEN) % 360.0)
+@lru_cache(maxsize=64)
+def _camera(k: int, size: tuple[int, int], height_range: tuple[float, float]) -> RPC:
+    options = ViewOptions(incidence=2.0 + 28.0 * ((k * _GOLDEN) % 1.0), azimuth=(137.5 * k) % 360.0)
     return vendor_rpc(pushbroom(_TARGET, size, options), size, height_range)[0]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,32 @@ def test_unknown_and_absent_files_are_refused(tmp_path):
     (tmp_path / "g.geom").write_text((FILES / "otb.geom").read_text().replace("format:  B", "format:  A"))
     with pytest.raises(CameraError, match="polynomial_format"):
         read_camera(tmp_path / "g.geom")
+
+
+def test_export_of_a_runs_cameras(tmp_path, capsys):
+    """What `rsmvs export` writes is the camera of the record, in every file; a frame camera is followed by an RPC."""
+    from test_cameras import nadir
+
+    from rsmvs.cli import main
+    from rsmvs.io.views import write_views
+    from rsmvs.options import ImageOptions
+    from rsmvs.stages.views import describe_image
+
+    path = image(tmp_path / "x.tif", 200, 150, origin=(1200.5, 700.5))
+    write_rpc_txt(tmp_path / "x_RPC.TXT", make_rpc(4))
+    view = describe_image(ImageOptions(path=str(path)))
+    frame = replace(view, id="frame", camera=nadir())
+    write_views(tmp_path / "views.json", [view, frame])
+    assert main(["export", str(tmp_path / "views.json"), "-o", str(tmp_path / "out"), "--images"]) == 0
+    assert "frame_RPC.TXT" in capsys.readouterr().out
+    for name in ("x_RPC.TXT", "x.json"):
+        assert read_camera(tmp_path / "out" / name).to_dict() == view.camera.to_dict()
+    (tmp_path / "alone").mkdir()
+    shutil.copy(tmp_path / "out" / "x.tif", tmp_path / "alone")
+    with opened(tmp_path / "alone" / "x.tif") as src:
+        tagged, source = find_camera(str(tmp_path / "alone" / "x.tif"), src)
+        assert np.array_equal(src.read(), rasterio.open(path).read())
+    assert "RPC tags" in source and distance(view.camera, tagged) < 1e-8
+    col, row, h = np.random.default_rng(0).uniform((0, 0, -50), (200, 150, 300), (50, 3)).T
+    u, v = read_camera(tmp_path / "out" / "frame.json").project(*frame.camera.localise(col, row, h), h)
+    assert np.hypot(u - col, v - row).max() < 0.05

@@ -85,7 +85,8 @@ def _visibility(rng: np.random.Generator, n: int, views: int, longest: int) -> t
     order = np.argsort(rng.random((n, views)), axis=1)
     chosen = np.zeros((n, views), bool)
     np.put_along_axis(chosen, order, np.arange(views) < count[:, None], axis=1)
-    return np.nonzero(chosen)
+    point, view = np.nonzero(chosen)
+    return point, view
 
 
 def _ground(rng: np.random.Generator, camera: RPC, size: tuple[int, int], n: int) -> F64:

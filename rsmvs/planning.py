@@ -24,6 +24,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from rsmvs.geometry.viewing import angle_between
 from rsmvs.options import SelectOptions
@@ -31,6 +32,8 @@ from rsmvs.types import F64, View
 
 _ANGLE_SPREAD = 0.7  # of ln(angle): half the score at 0.44 and 2.3 times the best angle
 _SUN_SPREAD = 40.0  # degrees
+_NEIGHBOURS, _WITNESSES = 12, 2  # of a tie point
+_SAME_HEIGHT, _SLOPE = 10.0, 0.3  # m, and m per m of distance
 _SAME_PLACE = 5.0  # degrees between two sources past which the second is as good as new
 
 
@@ -216,7 +219,7 @@ def search_range(
 ) -> tuple[tuple[float, float], str]:
     """Ellipsoidal heights (m) to be searched in a tile, and where they come from.
 
-    points: heights (n,) of tie points in and around the tile. dem: lowest and highest of a DEM there. camera: for which
+    points: (n, 3) x, y, h (m) of tie points in and around the tile. dem: lowest and highest of a DEM there. camera: for which
     all cameras are valid; nothing outside it is searched. The two others are joined: a DEM knows the terrain, tie points
     what stands on it.
     """
@@ -239,12 +242,15 @@ def search_range(
     return (low, high), " and ".join(sources)
 
 
-def trusted_heights(points: F64, reach: float = 10.0, support: float = 0.01) -> F64:
-    """Heights (n,) that others bear out: at least two, and one in a hundred of all, within `reach` metres.
+def trusted_heights(points: F64) -> F64:
+    """Heights of those points (n, 3) x, y, h (m) that their surroundings bear out: two of the nearest dozen are as high.
 
-    Wrong tie points that survived the adjustment lie anywhere in the whole height range, each alone. What stands on
-    the ground does not: a tower has more than one tie point, or is within the margin.
+    Wrong tie points that survived the adjustment lie anywhere in the whole height range, each alone. What stands on the
+    ground does not: a tower has more than one tie point. Farther neighbours may differ by more, as slopes do.
     """
-    h = np.sort(points[np.isfinite(points)])
-    neighbours = np.searchsorted(h, h + reach, "right") - np.searchsorted(h, h - reach, "left") - 1
-    return h[neighbours >= max(2, support * len(h))]
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) <= _WITNESSES:
+        return np.empty(0)
+    distance, index = cKDTree(points[:, :2]).query(points[:, :2], k=min(_NEIGHBOURS + 1, len(points)))
+    apart = np.abs(points[index[:, 1:], 2] - points[:, 2:])
+    return points[(apart <= _SAME_HEIGHT + _SLOPE * distance[:, 1:]).sum(axis=1) >= _WITNESSES, 2]

@@ -178,29 +178,43 @@ def test_any_scene_gives_closed_ordered_sets(seed, n, max_sets, max_sources, per
 CAMERA_RANGE = (450.0, 1870.0)
 
 
-def test_one_wild_tie_point_does_not_widen_the_range():
-    h = np.random.default_rng(0).normal(560, 8, 300)
-    (low, high), source = search_range(h, None, CAMERA_RANGE, SelectOptions())
+def places(rng, heights):
+    """Points (n, 3) spread over a tile of 500 m."""
+    return np.column_stack([rng.uniform(0, 500, (len(heights), 2)), heights])
+
+
+def test_wild_tie_points_do_not_widen_the_range():
+    rng = np.random.default_rng(0)
+    good = places(rng, rng.normal(560, 8, 300))
+    (low, high), _ = search_range(good, None, CAMERA_RANGE, SelectOptions())
+    assert 500 < low < 540 and 580 < high < 640
     for wild in (455.0, 1800.0, np.nan):
-        (low2, high2), source = search_range(np.r_[h, wild], None, CAMERA_RANGE, SelectOptions())
-        assert (low2, high2) == (pytest.approx(low), pytest.approx(high))
-    many = np.r_[h, np.random.default_rng(1).uniform(*CAMERA_RANGE, 30)]
-    (low3, high3), source = search_range(many, None, CAMERA_RANGE, SelectOptions())
-    assert low3 > low - 30 and high3 < high + 30
+        found, _ = search_range(np.vstack([good, [[250, 250, wild]]]), None, CAMERA_RANGE, SelectOptions())
+        assert found == pytest.approx((low, high))
+    many = np.vstack([good, places(rng, rng.uniform(*CAMERA_RANGE, 30))])
+    (low2, high2), source = search_range(many, None, CAMERA_RANGE, SelectOptions())
+    assert low2 > low - 20 and high2 < high + 20
     assert "distrusted" in source
 
 
-def test_real_relief_is_kept():
+def test_relief_and_towers_are_kept():
     rng = np.random.default_rng(0)
-    valley, ridge, tower = rng.normal(500, 5, 400), rng.uniform(500, 900, 200), rng.normal(640, 2, 8)
-    trusted = trusted_heights(np.r_[valley, ridge])
-    assert trusted.max() > 880 and trusted.min() < 495
-    (_, high), _ = search_range(np.r_[valley, tower], None, CAMERA_RANGE, SelectOptions())
-    assert high >= tower.max()
+    ground = places(rng, np.zeros(200))
+    ground[:, 2] = 500 + 0.8 * ground[:, 0] + rng.normal(0, 2, 200)  # a slope of 39 degrees
+    trusted = trusted_heights(ground)
+    assert trusted.max() - trusted.min() > 370
+    plain = places(rng, rng.normal(500, 2, 2000))
+    tower = np.array([[200.0, 200, 690], [210, 204, 691], [207, 190, 690]])
+    (_, high), _ = search_range(np.vstack([plain, tower]), None, CAMERA_RANGE, SelectOptions())
+    assert high >= 690
+    few = np.column_stack([rng.uniform(0, 20000, (60, 2)), np.zeros(60)])
+    few[:, 2] = 600 + 100 * np.sin(few[:, 0] / 3000)  # sparse points of a large scene
+    assert len(trusted_heights(few)) > 50
 
 
 def test_a_dem_widens_and_stands_in():
-    h = np.random.default_rng(0).normal(560, 3, 100)
+    rng = np.random.default_rng(0)
+    h = places(rng, rng.normal(560, 3, 100))
     options = SelectOptions()
     (low, high), source = search_range(h, (500.0, 700.0), CAMERA_RANGE, options)
     assert low <= 500 and high >= 700 and source == "100 tie points and DEM"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -68,7 +69,9 @@ def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     (low, high), source = search_range(points, dem, cameras, scene.options)
     if scene.area.height_range:
         (low, high), source = (scene.area.height_range[0], scene.area.height_range[1]), "area.height_range"
-    ground = _ground_height(points, dem, (low, high), scene, lon, lat)
+    # Whole metres: a tie point more, elsewhere, must not change the plan by a hair and run the tile again.
+    low, high = float(math.floor(low)), float(math.ceil(high))
+    ground = float(round(_ground_height(points, dem, (low, high), scene, lon, lat)))
     seen = _seen(scene.views, lon, lat, ground)
     usable = [v for v in scene.views if seen[v.id].mean() >= scene.options.min_overlap]
     centre = float(np.mean(lon)), float(np.mean(lat))
@@ -107,12 +110,12 @@ def _samples(area: AreaOptions, bounds: Bounds) -> tuple[F64, F64]:
 
 
 def _points_near(tile: Tile, scene: Scene) -> F64:
-    """Heights of the sparse points in the smallest surrounding of a tile that has enough of them."""
+    """The sparse points (n, 3) in the smallest surrounding of a tile that has enough of them."""
     xmin, ymin, xmax, ymax = tile.bounds
-    x, y, h = scene.points.T
+    x, y, _ = scene.points.T
     for ring in _RINGS:
         d = max(ring * tile.size, scene.area.halo)
-        near = h[(x >= xmin - d) & (x <= xmax + d) & (y >= ymin - d) & (y <= ymax + d)]
+        near = scene.points[(x >= xmin - d) & (x <= xmax + d) & (y >= ymin - d) & (y <= ymax + d)]
         if len(trusted_heights(near)) >= scene.options.min_points:
             return near
     return near

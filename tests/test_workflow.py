@@ -172,6 +172,28 @@ def test_many_kills_end_in_the_same_bytes(finished: Path, tiny_values: dict[str,
         assert killed_and_resumed(write_config(folder, tiny_values), folder, after) == products(finished), f"{after:.2f} s"
 
 
+def test_a_tile_whose_data_is_lost_is_told_and_tried_again(finished: Path, tiny_values: dict[str, Any], tmp_path: Path):
+    images = [{**image, "path": shutil.copy2(image["path"], tmp_path)} for image in tiny_values["images"]]
+    config = write_config(tmp_path, tiny_values, images=images)
+    assert run(config, "--target", "plan").returncode == 0
+    victim = Path(images[0]["path"])
+    whole, times = victim.read_bytes(), victim.stat()
+    victim.write_bytes(whole[: len(whole) // 2])  # after it was checked
+    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    said = run(config)
+    ledger = json.loads((tmp_path / "out" / "products" / "ledger.json").read_text())
+    assert ledger["counts"]["failed"] > 0
+    assert said.returncode == 1 and f"{ledger['counts']['failed']} failed" in said.stdout
+    assert said.stderr.startswith("error: more tiles failed") and victim.name in said.stdout
+    assert run(write_config(tmp_path, tiny_values, images=images, ledger={"max_failed": 1.0})).returncode == 0
+
+    victim.write_bytes(whole)
+    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert run(config).returncode == 0
+    assert products(tmp_path) == products(finished)
+
+
 def crop(source: str, out: Path, begin: float, end: float) -> Path:
     """The columns of an image between two shares of its width, with their camera."""
     with opened(source) as image:

@@ -8,21 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PRODUCTS = {
-    "dsm.tif": "surface heights (COG)",
-    "n_views.tif": "views that agree on each height (COG)",
-    "confidence.tif": "confidence of each height (COG)",
-    "uncertainty.tif": "one sigma of each height (COG)",
-    "ortho.tif": "orthoimage (COG)",
-    "status.tif": "why a cell is empty (COG)",
-    "dsm_filled.tif": "surface heights, holes filled (COG)",
-    "filling.tif": "where the filled heights come from (COG)",
-    "dtm.tif": "heights of the bare ground (COG)",
-    "ndsm.tif": "heights above the ground (COG)",
-    "points.laz": "point cloud (LAS 1.4)",
-    "points.copc.laz": "point cloud for viewers that stream (COPC)",
+# Beside the rasters, whose meanings stand in rsmvs.io.layers.
+_OTHER_PRODUCTS = {
+    "points.laz": "classified point cloud, LAS 1.4",
+    "points.copc.laz": "the same, for viewing over the network",
     "ledger.json": "how each tile ended",
     "metrics.json": "comparison with the reference",
+    "preview.png": "relief and orthoimage",
+    "item.json": "the products for catalogues (STAC)",
+    "manifest.json": "what the products were made from, with checksums",
+    "report.html": "all of this as one page for a browser",
 }
 
 
@@ -96,6 +91,7 @@ def report(folder: Path, config: Any) -> int:
     from rich.table import Table
 
     from rsmvs.cli.evaluate import figures
+    from rsmvs.io.layers import ALL
     from rsmvs.io.manifests import read_json
     from rsmvs.stages.products import verdict
 
@@ -103,10 +99,10 @@ def report(folder: Path, config: Any) -> int:
     table = Table(box=None, pad_edge=False)
     for title, justify in (("product", "left"), ("size", "right"), ("what it is", "left")):
         table.add_column(title, justify=justify, no_wrap=title != "what it is")  # type: ignore[arg-type]
-    for name, meaning in PRODUCTS.items():
-        path = folder / "products" / name
-        if path.is_file():
-            table.add_row(_near(path), _size(path.stat().st_size), meaning)
+    meanings = {f"{layer.name}.tif": layer.meaning for layer in ALL} | _OTHER_PRODUCTS
+    written = {p.name: p for p in sorted((folder / "products").iterdir()) if not p.name.startswith(".")}
+    for name in [*(n for n in meanings if n in written), *(n for n in written if n not in meanings)]:
+        table.add_row(_near(written[name]), _size(written[name].stat().st_size), meanings.get(name, ""))
     console.print(table)
     metrics = folder / "products" / "metrics.json"
     if metrics.is_file():

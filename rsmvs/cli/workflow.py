@@ -26,6 +26,7 @@ _PROGRESS = re.compile(r"^(\d+) of (\d+) steps")
 _TOTAL = re.compile(r"^total +(\d+)")
 _ERROR = re.compile(r"^ *(?:Error in rule|Error executing rule) (\w+)")
 _LOG = re.compile(r"^ +log: (\S+)")
+_COMPLAINT = re.compile(r"^ *(\w+(Exception|Error)\b)")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -67,7 +68,7 @@ class Workflow:
     profile: str | None
     extra: Sequence[str]
     failed_logs: dict[str, str] = field(default_factory=dict)
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=8))
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=12))
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         if not (ROOT / "Snakefile").is_file():
@@ -116,7 +117,10 @@ class Workflow:
             said = path.read_text(errors="replace").splitlines() if path.is_file() else []
             line = next((s for s in reversed(said) if s.startswith("error: ")), f"error: {rule}: ended without a word")
             lines.append(line if "(traceback in the log)" not in line and said else f"{line}; see {path}")
-        return list(dict.fromkeys(lines)) or [*self.tail, f"error: Snakemake failed; see {self.folder / '.snakemake' / 'log'}"]
+        if not lines:  # Snakemake itself: a file that no rule makes, an output that a job did not write, ...
+            cause = next((s.strip() for s in reversed(self.tail) if _COMPLAINT.match(s)), "Snakemake failed")
+            lines = [*self.tail, f"error: {cause}; see {self.folder / '.snakemake' / 'log'}"]
+        return list(dict.fromkeys(lines))
 
     def _execute(self, arguments: Sequence[str], update: Any) -> int:
         process = subprocess.Popen(

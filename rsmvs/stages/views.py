@@ -117,7 +117,8 @@ def select_views(
 ) -> None:
     """plan.json, plan.png and tiles/{tile}/plan.json beside it: ranked view sets per tile, or why there are none.
 
-    A tile's plan holds all that its jobs need, so that one that stays the same re-runs nothing.
+    A tile's plan holds what its jobs need and no more, so that one that stays the same re-runs nothing. The reasons,
+    which change with every tie point, are in plan.json.
     """
     views, out = read_views(views_json), Path(out)
     points = sparse_points(Path(views_json).with_name("points.npz"), area.crs)
@@ -126,9 +127,15 @@ def select_views(
     if not any(plan["sets"] for plan in plans):
         raise CoverageError("images", f"no tile can be matched ({plans[0]['reason']})", "add images, or widen 'select'")
     for plan in plans:
-        write_json(out.parent / "tiles" / plan["tile"] / "plan.json", plan)
+        write_json(out.parent / "tiles" / plan["tile"] / "plan.json", _for_jobs(plan))
     write_json(out, {"revision": 1, "tiles": [{k: v for k, v in plan.items() if k != "views"} for plan in plans]})
     draw_plan(plans, views, area.crs, out.with_suffix(".png"))
+
+
+def _for_jobs(plan: dict[str, Any]) -> dict[str, Any]:
+    """The part of a tile's plan that its results depend on."""
+    sets = [{"reference": s["reference"], "sources": s["sources"]} for s in plan["sets"]]
+    return {k: plan[k] for k in ("revision", "tile", "bounds", "status", "reason", "height_range", "views")} | {"sets": sets}
 
 
 def _fingerprint(path: str) -> str:

@@ -29,9 +29,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt rpcm
 	@touch $@
 
-demo: setup  ## simulate a small town, run the whole workflow on it, compare with its exact truth
-	$(BIN)/rsmvs simulate --out runs/demo_scene
+demo: setup runs/demo_scene/config.yaml  ## simulate a small town, run the whole workflow on it, compare with its exact truth
 	$(BIN)/rsmvs run config/demo.yaml --cores $(CORES)
+
+runs/demo_scene/config.yaml: rsmvs/stages/simulate.py $(wildcard rsmvs/simulate/*.py) | setup
+	$(BIN)/rsmvs simulate --out runs/demo_scene
 
 run: setup  ## run a configuration: make run CONFIG=my.yaml
 	@test -n "$(CONFIG)" || { echo "error: CONFIG is not set; make run CONFIG=my.yaml" >&2; exit 1; }
@@ -55,7 +57,7 @@ soak: setup  ## long fault and scale tests
 	$(BIN)/python -m pytest -m soak --override-ini addopts=
 
 benchmark: setup  ## speed and accuracy tables
-	$(BIN)/python -m benchmarks
+	for name in $(basename $(notdir $(wildcard benchmarks/*.py))); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lock: setup  ## pin what the virtual environment holds now
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9]*$$//'; } > constraints.new

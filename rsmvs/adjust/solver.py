@@ -127,7 +127,7 @@ class Solver:
         robust = {"absolute": (1 + t**2) ** -0.5, "cauchy": 1 / (1 + (t / 2.5) ** 2), "square": np.ones_like(t)}[loss]
         ties = ~self._control_obs()
         block = replace(self.block, obs_sigma=np.where(ties, spread, self.block.obs_sigma))
-        block, ground_robust = self._anchored(block)
+        block, ground_robust = (block, None) if fixed else self._anchored(block)  # the anchor is the cameras', not each point's
         self.state, change = step(block, self.state, np.where(ties, robust, 1.0), ground_robust, fixed)
         return change
 

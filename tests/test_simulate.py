@@ -11,16 +11,19 @@ import pytest
 from rsmvs.config import load_config, tiles
 from rsmvs.errors import ConfigError
 from rsmvs.geometry.grid import Grid
+from rsmvs.geometry.pinhole import Pinhole
 from rsmvs.geometry.viewing import viewing_angles
 from rsmvs.geometry.warp import build_warp_field
 from rsmvs.io.raster import opened, read_band
 from rsmvs.io.rpc_files import find_camera
-from rsmvs.simulate.canvas import BUILDING
+from rsmvs.simulate.canvas import BUILDING, WATER
 from rsmvs.simulate.options import SceneOptions, ViewOptions, preset
 from rsmvs.simulate.raycast import block_maxima, first_hit, shadow_heights
 from rsmvs.simulate.render import Rendering, render_view
+from rsmvs.simulate.samples import SampleOptions, SimulatedSamples, ViewSet, sample_of, training_sample
 from rsmvs.simulate.scene import Scene, simulate_scene
 from rsmvs.simulate.sensor import MAX_RESIDUAL_PX, pushbroom, vendor_rpc
+from rsmvs.simulate.styles import STYLES
 from rsmvs.stages.simulate import simulate
 from rsmvs.types import CLASS_CODES, Window
 
@@ -164,3 +167,94 @@ def test_same_seed_same_bytes_and_a_config_that_loads(tmp_path: Path) -> None:
 def test_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="demo, tiny"):
         preset("huge")
+
+
+@pytest.fixture(scope="module")
+def view_set() -> ViewSet:
+    return training_sample(11, SampleOptions(width=160, height=128, other_date=0.0, clouds=0.0, style="town", bias=2.0))
+
+
+def test_training_sample_is_a_function_of_its_seed(view_set: ViewSet) -> None:
+    again = training_sample(11, SampleOptions(width=160, height=128, other_date=0.0, clouds=0.0, style="town", bias=2.0))
+    for a, b in zip(view_set.views, again.views, strict=True):
+        assert np.array_equal(a.bands, b.bands) and np.array_equal(a.heights, b.heights, equal_nan=True)
+    other = training_sample(12, SampleOptions(width=160, height=128, style="town"))
+    assert not np.array_equal(view_set.views[0].bands, other.views[0].bands)
+
+
+def test_warp_of_a_sample_leads_to_the_same_ground_and_its_bias_is_the_injected_one(view_set: ViewSet) -> None:
+    sample = sample_of(view_set, 0.5)
+    assert len(sample.images) == 3 and len(sample.warps) == 2
+    assert sample.heights.shape == (128, 160) and sample.classes is not None
+    low, high = sample.height_range
+    assert low < np.nanmin(sample.heights) and high > np.nanmax(sample.heights)
+    row, col = np.indices(sample.heights.shape)
+    h = np.nan_to_num(sample.heights, nan=low)
+    lon, lat = view_set.views[0].exact.localise(col, row, h)
+    for warp, view, bias in zip(sample.warps, view_set.views[1:], view_set.biases[1:], strict=True):
+        u, v = view.camera.project(lon, lat, h)
+        p, q = warp(col, row, h)
+        assert np.abs(p + bias[0] - u).max() < 0.05 and np.abs(q + bias[1] - v).max() < 0.05
+        assert np.hypot(*bias) > 0.1
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_every_style_yields_a_finite_scene_of_the_known_classes(style: str) -> None:
+    scene = simulate_scene(SceneOptions(extent=160.0, margin=20.0, step=0.5, resolution=1.0, style=style), 2)
+    assert np.isfinite(scene.surface).all() and (scene.surface >= scene.terrain - 1e-3).all()
+    assert set(np.unique(scene.classes)) <= {0, 1, 2, 3, 4}
+    assert scene.albedo.min() > 0.0 and scene.albedo.std() > 0.02
+
+
+def test_aerial_block_agrees_with_its_pinhole_cameras() -> None:
+    options = SampleOptions(width=128, height=128, camera="aerial", gsd_min=0.2, gsd_max=0.2, style="suburb", views=3)
+    views = training_sample(5, options)
+    assert all(isinstance(v.camera, Pinhole) for v in views.views)
+    reference = views.views[0]
+    sample = sample_of(views, 0.2)
+    row, col = np.indices(sample.heights.shape)
+    u, v = (c.astype(np.float32) for c in sample.warps[0](col, row, np.nan_to_num(sample.heights, nan=sample.height_range[0])))
+    seen = cv2.remap(views.views[1].heights, u, v, cv2.INTER_NEAREST, borderValue=np.nan)
+    visible = np.abs(seen - sample.heights) < 0.2
+    assert visible.mean() > 0.4
+    image = cv2.remap(views.views[1].image.astype(np.float32), u, v, cv2.INTER_CUBIC)
+    assert np.corrcoef(reference.image[visible], image[visible])[0, 1] > 0.95
+    assert viewing_angles(reference.camera, 128, 128, float(np.nanmedian(sample.heights))).gsd == pytest.approx(0.2, rel=0.03)
+
+
+def test_clouds_hide_the_truth_and_haze_lowers_the_contrast(scene: Scene) -> None:
+    clear = render_view(scene, ViewOptions(cars=0.0), 1, SIZE)
+    hazy = render_view(scene, ViewOptions(cars=0.0, haze=0.4), 1, SIZE)
+    cloudy = render_view(scene, ViewOptions(cars=0.0, clouds=0.3), 1, SIZE)
+    assert hazy.image.std() < 0.8 * clear.image.std() and hazy.image.min() > clear.image.min()
+    assert cloudy.clouded is not None and 0.1 < cloudy.clouded.mean() < 0.7
+    assert np.array_equal(cloudy.heights, clear.heights, equal_nan=True)
+    dark = clear.image < np.median(clear.image)
+    assert cloudy.image[cloudy.clouded & dark].mean() > 1.2 * clear.image[cloudy.clouded & dark].mean()
+
+
+def test_water_offers_nothing_to_match() -> None:
+    scene = simulate_scene(SceneOptions(extent=128.0, margin=48.0, style="waterfront"), 4)
+    a, b = (render_view(scene, ViewOptions(incidence=i, azimuth=z, glint=1.5), i, SIZE) for i, z in ((6, 90.0), (14, 270.0)))
+    water = a.classes == WATER
+    assert water.mean() > 0.05
+    level = float(np.median(a.heights[water]))
+    assert np.percentile(np.abs(a.heights[water] - level), 98) < 0.05  # the rest are pixels of the shore
+    field = build_warp_field(a.camera, b.camera.project, Window(0, 0, *SIZE), (level - 5, level + 5))
+    row, col = np.indices(a.heights.shape)
+    u, v = (c.astype(np.float32) for c in field(col, row, level))
+    both = water & (cv2.remap((b.classes == WATER).astype(np.uint8), u, v, cv2.INTER_NEAREST) > 0)
+    image = cv2.remap(b.image.astype(np.float32), u, v, cv2.INTER_CUBIC)
+    assert np.corrcoef(a.image[both], image[both])[0, 1] < 0.6
+
+
+def test_unknown_style_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="suburb"):
+        simulate_scene(SceneOptions(extent=32.0, margin=8.0, style="atlantis"), 0)
+
+
+def test_dataset_yields_samples_by_number() -> None:
+    data = SimulatedSamples(2, 7, SampleOptions(width=64, height=64, views=2))
+    assert len(data) == 2 and data[1].id == "simulated-8"
+    with pytest.raises(IndexError):
+        data[2]

@@ -51,8 +51,7 @@ class Builder:
     def floor(self, plan: Plan) -> float | None:
         """Height that storeys count from: the highest ground at corners and middle; None where nothing can stand."""
         x, y = self.frame.cell(plan.u, plan.v)
-        kind, material = self.canvas.ground(x, y)
-        if kind != GROUND or material == INDEX["asphalt"]:
+        if self.canvas.class_at(x, y) != GROUND:
             return None
         corners = ((a * plan.length / 2, b * plan.width / 2) for a in (-1, 1) for b in (-1, 1))
         return max(self.canvas.height(*self.frame.cell(plan.u + a, plan.v + b)) for a, b in ((0.0, 0.0), *corners))

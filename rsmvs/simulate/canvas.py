@@ -33,12 +33,10 @@ class Canvas:
     def layers(self) -> tuple[Any, ...]:
         return self.surface, self.classes, self.material, self.detail
 
-    def ground(self, x: float, y: float) -> tuple[int, int]:
-        """Class and material at a place; (OTHER, 0) off the field."""
-        i, j = int(y), int(x)
-        if not (0 <= i < self.surface.shape[0] and 0 <= j < self.surface.shape[1]) or x < 0 or y < 0:
-            return OTHER, 0
-        return int(self.classes[i, j]), int(self.material[i, j])
+    def class_at(self, x: float, y: float) -> int:
+        """Class at the nearest node; clamped to the field, so that what stands across its rim is built too."""
+        h, w = self.classes.shape
+        return int(self.classes[min(max(int(y), 0), h - 1), min(max(int(x), 0), w - 1)])
 
     def height(self, x: float, y: float) -> float:
         """Bare earth at the nearest node (m), clamped to the field."""

@@ -132,7 +132,7 @@ def paint_crowns(layers: Any, terrain: F32, rough: F32, trees: F64, forbidden: i
                 if d >= 1.0:
                     continue
                 profile = (1 - cone) * np.sqrt(1 - d * d) + cone * (1 - d)
-                z = terrain[i, j] + trunk + (height - trunk) * profile * (1.0 + 0.09 * rough[i, j])
+                z = terrain[i, j] + trunk + (height - trunk) * profile * (1.0 + 0.06 * rough[i, j])
                 if z > surface[i, j] and z > terrain[i, j] + 0.4:
                     surface[i, j], classes[i, j], mats[i, j] = z, FOLIAGE, int(material)
                     detail[i, j] = tone * (1.0 + 0.2 * rough[i, j])

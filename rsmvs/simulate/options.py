@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rsmvs.errors import ConfigError
 from rsmvs.options import opt, section
@@ -61,8 +61,8 @@ def preset(name: str, seed: int = 0) -> SimulateOptions:
     """`demo`: 256 m, four views; `tiny`: 64 m, three views."""
     views = tuple(ViewOptions(incidence=i, azimuth=a) for i, a in _ANGLES)
     if name == "demo":
-        return SimulateOptions(seed=seed, views=views)
+        return SimulateOptions(seed=seed, scene=SceneOptions(style="small town"), views=views)
     if name == "tiny":
-        small = replace(SceneOptions(), extent=64.0, margin=40.0)
+        small = SceneOptions(style="small town", extent=64.0, margin=40.0)
         return SimulateOptions(seed=seed, scene=small, views=views[:3], tile_size=32.0)
     raise ConfigError("preset", f"'{name}' is not known", "choose from demo, tiny")

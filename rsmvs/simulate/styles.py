@@ -38,6 +38,10 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
+    "small town": Style(  # low, open, wide roofs: a place that any matcher should get right
+        {"houses": 3, "slabs": 2, "hall": 2.5, "lot": 0.7, "park": 0.3, "field": 0.8}, length=(70, 120), depth=(50, 75),
+        bend=(0, 8), storeys=(0.8, 1.6), trees=(2, 7), forest=(0.0, 0.0), relief=(2, 12), water=(0.5, 0.5, 0.0, 0.0), decks=0.0,
+    ),
     "suburb": Style({"houses": 8, "terrace": 1, "park": 0.7, "lot": 0.4, "hall": 0.2}, trees=(25, 90), bend=(0, 22)),
     "town": Style(
         {"houses": 3, "terrace": 3, "slabs": 1, "courtyard": 1, "hall": 0.7, "park": 0.5, "lot": 0.5, "field": 0.4},

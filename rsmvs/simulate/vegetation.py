@@ -25,7 +25,7 @@ def plant(rng: np.random.Generator, canvas: Canvas, frame: Frame, place: Place, 
     spots += [_park(rng, frame, plan, scale) for plan in parks]
     single = _trees(rng, np.concatenate(spots), step, scale, rng.uniform(0, 0.5), rng.uniform(6, 11))
     wood = _trees(rng, _wood(rng, (h, w), place.forest, 4.6 * scale / step), step, scale, rng.choice([0.0, 0.15, 0.9]), 13.0)
-    rough = fractal_noise(rng, (h, w), max(2.6 * scale / step, 2.0), 2, 0.6)
+    rough = fractal_noise(rng, (h, w), max(3.2 * scale / step, 2.0), 2, 0.5)
     trees = np.concatenate([single, wood])
     paint_crowns(canvas.layers, canvas.terrain, rough, np.ascontiguousarray(trees), INDEX["asphalt"])
 

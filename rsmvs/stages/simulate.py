@@ -81,7 +81,7 @@ def _write_config(path: Path, options: SimulateOptions, scene: Scene, views: dic
             "halo": 24.0,
         },
         "output": "run",
-        "reference": {"dsm": "truth/dsm.tif"},
+        "reference": {"dsm": "truth/dsm.tif", "classes": "truth/classes.tif"},
     }
     text = f"# Written by 'rsmvs simulate', seed {options.seed}: a procedural scene with exact truth.\n"
     with atomic(path) as part:

@@ -35,6 +35,7 @@ _SUN_SPREAD = 40.0  # degrees
 _NEIGHBOURS, _WITNESSES = 12, 2  # of a tie point
 _SAME_HEIGHT, _SLOPE = 10.0, 0.3  # m, and m per m of distance
 _SAME_PLACE = 5.0  # degrees between two sources past which the second is as good as new
+_LEAST_NOVELTY = 0.05  # of a reference from the same place: another date, another shadow
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ def rank_sets(sights: Sequence[Sight], pairs: Mapping[tuple[str, str], Pair], op
     goes to second-best sets where `sets_per_reference` allows them.
     """
     by_id = {s.view.id: s for s in sights}
-    members = _best_group(pairs, options.max_sets)
+    members = _best_group(by_id, pairs, options.max_sets)
     candidates = []
     for reference in sorted(members):
         sources = {i: p for i in sorted(members) if i != reference and not (p := _pair(pairs, reference, i)).barred}
@@ -114,16 +115,18 @@ def rank_sets(sights: Sequence[Sight], pairs: Mapping[tuple[str, str], Pair], op
     return sorted(best, key=lambda s: (-s["score"], s["reference"], s["sources"]))
 
 
-def _best_group(pairs: Mapping[tuple[str, str], Pair], size: int) -> set[str]:
+def _best_group(by_id: Mapping[str, Sight], pairs: Mapping[tuple[str, str], Pair], size: int) -> set[str]:
     """Up to `size` views, each with a usable partner among them.
 
-    The best pair, then whoever pairs best with the group; when nobody does, the best pair of the others: the images
-    of another date.
+    The best pair, then whoever pairs best with the group and looks from somewhere else; when nobody pairs with it, the
+    best pair of the others: the images of another date.
     """
     good = {key: p.score for key, p in sorted(pairs.items()) if not p.barred}
     group: set[str] = set()
     while True:
-        grown = {key: score for key, score in good.items() if len(group.intersection(key)) == 1}
+        members = [by_id[i] for i in sorted(group)]
+        new = {i: _LEAST_NOVELTY + _novelty(by_id[i], members) for i in sorted(by_id) if i not in group}
+        grown = {k: score * min(new[i] for i in k if i in new) for k, score in good.items() if len(group.intersection(k)) == 1}
         if not grown or len(group) >= size:
             grown = {key: score for key, score in good.items() if not group.intersection(key)}
             if not grown or len(group) + 2 > size:

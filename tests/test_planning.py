@@ -129,6 +129,16 @@ def test_duplicates_add_nothing():
     assert "b_again" not in sources["b"]  # 0 degrees apart
 
 
+def test_many_views_from_few_places_spread_over_the_places():
+    """Of thirty views from six places, the ten that are kept look from all six."""
+    directions = [(0, 0), (14, 0), (14, 120), (14, 240), (25, 60), (25, 180)]
+    views = [view(f"v{i:02d}", *directions[i % 6]) for i in range(30)]
+    _, sets = plan(views)
+    assert len(sets) == 10
+    assert {int(s["reference"][1:]) % 6 for s in sets} == set(range(6))
+    assert_every_view_serves_as_reference(sets)
+
+
 def test_sources_are_limited_and_best_first():
     views = [view("ref", 0), *(view(f"s{i}", 8 + 2 * i, 40 * i) for i in range(8))]
     pairs, sets = plan(views, SelectOptions(max_sources=3))

@@ -19,6 +19,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT7
 from tile_scene import AREA, CRS, write_scene
 
+from rsmvs.cli import main
 from rsmvs.config import area_tiles, as_dict, scene_grid
 from rsmvs.evaluation.catalogue import stac_item
 from rsmvs.evaluation.pictures import EMPTY, hillshade, relief
@@ -185,6 +186,19 @@ def test_a_reference_on_another_grid_is_read_onto_the_scene(run: Path, tmp_path:
     known = np.isfinite(found) & np.isfinite(expected)
     assert known.mean() > 0.5
     np.testing.assert_allclose(found[known], expected[known], atol=0.03)
+
+
+def test_two_surfaces_compared(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = str(run / "products" / "dsm.tif"), str(run / "truth.tif")
+    assert (
+        main(["compare", a, b, "--max-shift", "0", "--json", str(tmp_path / "c.json"), "--picture", str(tmp_path / "c.png")])
+        == 0
+    )
+    assert "-0.40 m up" in capsys.readouterr().out
+    assert json.loads((tmp_path / "c.json").read_text())["raw"]["median"] == pytest.approx(0.4, abs=1e-3)
+    with rasterio.open(tmp_path / "c.png") as src:
+        picture = src.read()
+    assert ((picture == 247).all(0) | (picture == 150).all(0)).mean() > 0.99  # equal after the shift, or missing
 
 
 def test_data_cannot_break_out_of_the_page() -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "heights of a prepared set of samples by trained weights",
     "inspect": "tell what an image is: camera, footprint, GSD, view angles",
     "evaluate": "compare a DSM with a reference",
+    "compare": "compare two surfaces of one area",
     "export": "write the cameras of a run, adjusted or not, for other programs",
 }
 

@@ -93,7 +93,7 @@ def search_shift(patches: Sequence[Patch], max_shift: float = 3.0, step: float =
 
     stride = max(1, round(1.0 / step))
     coarse = sorted((n for n in lattice if n[0] % stride == 0 and n[1] % stride == 0), key=score, reverse=True)
-    near = {n for n in lattice for c in coarse[:3] if max(abs(n[0] - c[0]), abs(n[1] - c[1])) <= stride}
+    near = {n for n in lattice for c in coarse[:2] if max(abs(n[0] - c[0]), abs(n[1] - c[1])) <= stride}
     best = max(sorted(near), key=score)
     return best[0] * step, best[1] * step
 

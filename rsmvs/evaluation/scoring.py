@@ -19,7 +19,7 @@ SLOPES = (0.0, 5.0, 20.0, 40.0, 90.0)  # degrees: flat, hilly, steep ground and 
 _SEARCH_BLOCK = 512  # cells
 _SEARCH_BLOCKS = 16  # blocks used for the search, spread over the area
 _SEARCH_LOOKS = 64  # blocks looked at to find them
-_SEARCH_CELLS = 120_000
+_SEARCH_CELLS = 60_000
 
 
 @dataclass(frozen=True)

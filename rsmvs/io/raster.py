@@ -150,7 +150,7 @@ def encoded_picture(rgb: Any, suffix: str = ".png", quality: int = 85) -> bytes:
     """Bytes of a picture (h, w, 3) uint8; quality counts for .jpg."""
     import cv2
 
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
     return bytes(cv2.imencode(suffix, np.ascontiguousarray(rgb[..., ::-1]), options)[1])
 
 

@@ -37,6 +37,13 @@ def picture_scene(dsm: str | Path, ortho: str | Path, out_png: str | Path) -> No
     write_picture(out_png, side_by_side(relief(heights, step), grey(image)))
 
 
+def picture_difference(a: str | Path, b: str | Path, shift: Mapping[str, float], out_png: str | Path) -> None:
+    """Heights of `a`, moved by the shift (m), less those of `b`: blue -3 m, white, red +3 m, grey where one is missing."""
+    heights, _ = read_small(a, _LAYER_SIDE)
+    other = read_onto(b, a, heights.shape, (shift["dx"], shift["dy"]))
+    write_picture(out_png, diverging(heights + shift["dz"] - other, 3.0))
+
+
 def catalogue_scene(
     products: Sequence[str | Path], views: str | Path, config: Mapping[str, Any], out_item: str | Path, out_manifest: str | Path
 ) -> None:

@@ -8,7 +8,16 @@ from rsmvs.config import as_dict, config_from_dict, tiles, view_ids
 CONFIG = config_from_dict(config, workflow.configfiles[-1])
 VIEWS = view_ids(CONFIG)
 TILES = [tile.name for tile in tiles(CONFIG)]
-MOSAICS = ["dsm.tif", "n_views.tif", "confidence.tif", "ortho.tif", "uncertainty.tif", "status.tif", "points.laz", "ledger.json"]
+MOSAICS = [
+    "dsm.tif",
+    "n_views.tif",
+    "confidence.tif",
+    "ortho.tif",
+    "uncertainty.tif",
+    "status.tif",
+    "points.laz",
+    "ledger.json",
+]
 DERIVED = ["dtm.tif", "ndsm.tif", "dsm_filled.tif", "filling.tif"]
 PRODUCTS = MOSAICS + DERIVED + ["points.copc.laz"]
 REPORTS = ["preview.png", "item.json", "manifest.json", "report.html"]

@@ -59,6 +59,6 @@ rule report_scene:
         mem_mb=1500,
     params:
         revision=1,
-        reference=CONFIG.reference.dsm,
+        reference=as_dict(CONFIG.reference),
     script:
         "../workflow_scripts/report_scene.py"

@@ -97,6 +97,8 @@ CHANGES = [
 CHAIN = ("index_views", "match_views", "adjust_views", "select_views",
          "predict_heights", "filter_heights", "fuse_tile", "evaluate")  # fmt: skip
 
+DESCRIBING = {"catalogue_scene", "report_scene"}  # they tell of the configuration itself
+
 
 @pytest.mark.parametrize(("section", "key", "value", "first"), CHANGES, ids=[c[0] for c in CHANGES])
 def test_an_option_runs_its_stage_again_and_nothing_before(
@@ -104,6 +106,7 @@ def test_an_option_runs_its_stage_again_and_nothing_before(
 ):
     changed = {**tiny_values.get(section, {}), key: value}
     jobs = pending(write_config(finished, tiny_values, f"{section}.yaml", **{section: changed}))
+    jobs = {rule: n for rule, n in jobs.items() if rule not in DESCRIBING}
     if not first:
         assert jobs == {}
         return

@@ -8,4 +8,5 @@ with job(snakemake):
     from rsmvs.stages.report import report_scene
 
     job_input, out = snakemake.input, snakemake.output.report
-    report_scene(Path(out).parent, job_input.views, job_input.plan, job_input.residuals, snakemake.params.reference, out)
+    reference = snakemake.params.reference["dsm"]
+    report_scene(Path(out).parent, job_input.views, job_input.plan, job_input.residuals, reference, out)

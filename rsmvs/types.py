@@ -41,6 +41,13 @@ class Camera(Protocol):
         """JSON form, read back by `rsmvs.geometry.camera.camera_from_dict`."""
 
 
+class Sight(Protocol):
+    """Lines of sight: the half of a camera that looks down."""
+
+    def localise(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
+        """(lon, lat) in degrees of pixels at height h (m)."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A rectangle of whole pixels of an image file."""

@@ -11,6 +11,7 @@ import pytest
 from rsmvs.config import load_config, tiles
 from rsmvs.errors import ConfigError
 from rsmvs.geometry.grid import Grid
+from rsmvs.geometry.heightfield import block_maxima, first_hit
 from rsmvs.geometry.pinhole import Pinhole
 from rsmvs.geometry.viewing import viewing_angles
 from rsmvs.geometry.warp import build_warp_field
@@ -18,7 +19,7 @@ from rsmvs.io.raster import opened, read_band
 from rsmvs.io.rpc_files import find_camera
 from rsmvs.simulate.canvas import BUILDING, WATER
 from rsmvs.simulate.options import SceneOptions, ViewOptions, preset
-from rsmvs.simulate.raycast import block_maxima, first_hit, shadow_heights
+from rsmvs.simulate.raycast import shadow_heights
 from rsmvs.simulate.render import Rendering, render_view
 from rsmvs.simulate.samples import SampleOptions, SimulatedSamples, ViewSet, sample_of, training_sample
 from rsmvs.simulate.scene import Scene, simulate_scene

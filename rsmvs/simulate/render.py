@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rsmvs.geometry.grid import Grid
+from rsmvs.geometry.heightfield import LATTICE_PX, cast_heights, ray_lattice
 from rsmvs.simulate.canvas import ELEVATED, GROUND, WATER
 from rsmvs.simulate.ground import paint_patch
 from rsmvs.simulate.materials import INDEX, seasonal_palette
 from rsmvs.simulate.options import ViewOptions
 from rsmvs.simulate.radiometry import BEAM, SKY, add_air, add_glint, band_mix, digitise
-from rsmvs.simulate.raycast import cast_heights, shade, shadow_heights
+from rsmvs.simulate.raycast import shade, shadow_heights
 from rsmvs.simulate.scene import Scene
 from rsmvs.simulate.sensor import pushbroom, vendor_rpc
-from rsmvs.types import F32, F64, Camera
+from rsmvs.types import F32, F64, Camera, Sight
 
-_LATTICE_PX = 32  # between two exact lines of sight: between them they are interpolated, to far below 0.001 px
 _RPC_MARGIN = 50.0  # m of heights above and below the scene for which the RPC holds
 _QUARTERS = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]])
 # three lines of sight that no row or column shares: for training, where a fourth is not worth its time
 _THIRDS = np.array([[-1 / 3, 0.0], [0.0, 1 / 3], [1 / 3, -1 / 3]])
-
-
-class Sight(Protocol):
-    """Exact lines of sight."""
-
-    def localise(self, col: Any, row: Any, h: Any) -> tuple[F64, F64]:
-        """(lon, lat) in degrees of pixels at height h (m)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +93,9 @@ def render_camera(scene: Scene, exact: Sight, camera: Camera, error: float, opti
     rng = np.random.default_rng([seed, 2])
     light = light or light_of(scene, options.sun_azimuth, options.sun_elevation)
     heights = (scene.heights[1] + 1.0, scene.heights[0] - 1.0)
-    ends = ray_lattice(scene, exact, size, heights)
+    ends = ray_lattice(exact, scene.to_map, scene.grid, size, heights)
     truth, classes = np.empty(size[::-1], np.float32), np.empty(size[::-1], np.int8)
-    cast_heights((scene.surface, scene.classes), scene.maxima, ends, _LATTICE_PX, heights, truth, classes)
+    cast_heights((scene.surface, scene.classes), scene.maxima, ends, LATTICE_PX, heights, truth, classes)
     albedo = drive_cars(scene, options.cars, rng)
     offsets = _THIRDS if quick else _QUARTERS
     radiance = shaded(scene, light, ends, heights, size[::-1], options, albedo, offsets)
@@ -121,7 +113,7 @@ def shaded(scene: Scene, light: Light, ends: F64, heights: tuple[float, float], 
     out = np.zeros((mix.shape[1], *shape), np.float32)
     palette = seasonal_palette(scene.palette, options.season).in_bands(mix)
     layers = (scene.surface, scene.classes, scene.material, albedo, light.shadow, light.openness)
-    shade(layers, scene.maxima, ends, _LATTICE_PX, heights, scene.grid.step, palette.top, palette.side, light.sun,
+    shade(layers, scene.maxima, ends, LATTICE_PX, heights, scene.grid.step, palette.top, palette.side, light.sun,
           SKY @ mix, BEAM @ mix, offsets, out)  # fmt: skip
     return out
 
@@ -161,24 +153,10 @@ def covering_size(scene: Scene, options: ViewOptions) -> tuple[int, int]:
     return 2 * int(np.ceil(np.abs(col - half).max())) + 8, 2 * int(np.ceil(np.abs(row - half).max())) + 8
 
 
-def ray_lattice(scene: Scene, exact: Sight, size: tuple[int, int], heights: tuple[float, float]) -> F64:
-    """(ny, nx, 4): (x, y) in cells of the scene at the two heights (m), for pixels every _LATTICE_PX from (0, 0).
-
-    A line of sight is straight in map coordinates and heights to well below a millimetre over a scene's heights.
-    """
-    nodes = [np.arange(-(-n // _LATTICE_PX) + 1) * float(_LATTICE_PX) for n in size]
-    col, row = np.meshgrid(*nodes)
-    out: list[Any] = []
-    for h in heights:
-        x, y = scene.to_map(*exact.localise(col, row, h), h)
-        out += [(x - scene.grid.x0) / scene.grid.step - 0.5, (scene.grid.y0 - y) / scene.grid.step - 0.5]
-    return np.ascontiguousarray(np.stack(out, axis=-1))
-
-
 def orthoimage(scene: Scene, light: Light, grid: Grid, bands: str = "pan") -> NDArray[np.uint16]:
     """True orthoimage (c, h, w) at 11 bits: the scene from straight above, at the cell centres of a ground grid."""
     step = grid.step / scene.grid.step
-    nodes = [step * (0.5 + _LATTICE_PX * np.arange(-(-n // _LATTICE_PX) + 1)) - 0.5 for n in (grid.width, grid.height)]
+    nodes = [step * (0.5 + LATTICE_PX * np.arange(-(-n // LATTICE_PX) + 1)) - 0.5 for n in (grid.width, grid.height)]
     x = nodes[0] + (grid.x0 - scene.grid.x0) / scene.grid.step
     x, y = np.meshgrid(x, nodes[1] + (scene.grid.y0 - grid.y0) / scene.grid.step)
     ends = np.ascontiguousarray(np.stack([x, y, x, y], axis=-1))

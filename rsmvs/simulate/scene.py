@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from rsmvs.geometry.grid import Bounds, Grid
+from rsmvs.geometry.heightfield import block_maxima
 from rsmvs.simulate.buildings import Builder
 from rsmvs.simulate.canvas import Canvas, blank
 from rsmvs.simulate.frame import draw_frame
@@ -20,7 +21,6 @@ from rsmvs.simulate.layout import fill_blocks, paint_streets, raise_deck, street
 from rsmvs.simulate.materials import INDEX, Palette, regional_palette, texture_amplitudes
 from rsmvs.simulate.noise import smooth_noise
 from rsmvs.simulate.options import SceneOptions
-from rsmvs.simulate.raycast import block_maxima
 from rsmvs.simulate.styles import Place, draw_place
 from rsmvs.simulate.terrain import flood, terrain
 from rsmvs.simulate.vegetation import plant

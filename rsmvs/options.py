@@ -160,6 +160,8 @@ class FuseOptions:
                           unit="m", low=0.01, high=100)
     merge: float = opt(1.0, "heights of several references this close in a cell are one surface", unit="m", low=0.01, high=100)
     fill_radius: float = opt(1.5, "holes up to twice this width are filled from their rim", unit="m", low=0, high=50)
+    outliers: str = opt("remove", "points far from all others: leave them out, keep them as class 7 (noise), or do not look",
+                        choices=("remove", "mark", "keep"))
 
 
 @dataclass(frozen=True)

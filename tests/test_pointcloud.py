@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tile_scene import AOI, AREA, CRS, height, points_at, write_scene
 
+from rsmvs.fusion.outliers import outlying
 from rsmvs.geometry.grid import Tile
 from rsmvs.geometry.vertical import horizontal, product_crs
 from rsmvs.io.copc import write_copc
@@ -142,3 +143,15 @@ def test_points_survive_pdal(scene: Path, tmp_path: Path) -> None:
     for name in ("classification", "intensity", "n_views", "confidence", "sigma_z"):
         np.testing.assert_array_equal(getattr(before, name)[one], getattr(after, name)[other])
     assert len(crs_after.axis_info) == 3 and horizontal(crs_after).equals(horizontal(crs), ignore_axis_order=True)
+
+
+def test_points_that_stand_alone_are_found() -> None:
+    rng = np.random.default_rng(6)
+    x, y = (v.ravel() for v in np.meshgrid(np.arange(0, 60, 0.5), np.arange(0, 50, 0.5)))
+    roof = (x > 20) & (x < 40) & (y > 10) & (y < 30)
+    surface = np.stack([x + 315000, y + 4162000, np.where(roof, 912.0, 900.0) + rng.normal(0, 0.1, len(x))], 1)
+    lonely = np.stack([rng.uniform(315000, 315060, 40), rng.uniform(4162000, 4162050, 40), rng.uniform(925, 990, 40)], 1)
+    wrong = outlying(np.concatenate([surface, lonely]))
+    assert wrong[len(surface) :].all()
+    assert wrong[: len(surface)].mean() < 1e-3  # roofs with their edges stay
+    assert not outlying(surface[:5]).any()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from rsmvs.fusion.dsm import Surface, draw_surface, fill_holes, fuse_layers
 from rsmvs.fusion.ortho import Look, orthoimage
+from rsmvs.fusion.outliers import outlying
 from rsmvs.geometry.grid import Grid
 from rsmvs.geometry.ground import GridCamera, map_projection
 from rsmvs.geometry.vertical import product_crs, raster_wkt
 from rsmvs.geometry.warp import build_warp_field
-from rsmvs.io.pointcloud import Points, write_points
+from rsmvs.io.pointcloud import NOISE, Points, subset, write_points
 from rsmvs.io.raster import NODATA, opened, read_image, write_raster
 from rsmvs.options import AreaOptions, FuseOptions
 from rsmvs.stages.tile import Layer, TilePlan
@@ -39,7 +41,7 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
         nodata = None if name == "n_views" else NODATA if values.dtype == np.float32 else 0
         write_raster(out_dir / f"{name}.tif", [values[inside]], grid=core, crs=crs, nodata=nodata, names=[name])
     write_points(
-        out_dir / "points.laz", _points(layers, plan, area, core), corner=plan.bounds[:2], crs=product_crs(area.crs)
+        out_dir / "points.laz", _cleaned(_points(layers, plan, area, core), options), corner=plan.bounds[:2], crs=product_crs(area.crs)
     )
     return {name: f"{name}.tif" for name in (*rasters, "ortho")} | {"points": "points.laz"}
 
@@ -96,3 +98,13 @@ def _points(layers: list[Layer], plan: TilePlan, area: AreaOptions, core: Grid) 
         confidence=confidence,
         sigma_z=sigma,
     )
+
+
+def _cleaned(points: Points, options: FuseOptions) -> Points:
+    """Without outliers, or with them as noise."""
+    if options.outliers == "keep":
+        return points
+    wrong = outlying(points.xyz)
+    if options.outliers == "remove":
+        return subset(points, ~wrong)
+    return dataclasses.replace(points, classification=np.where(wrong, NOISE, points.classification).astype(np.uint8))

@@ -40,9 +40,8 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     for name, values in (rasters | {"ortho": ortho}).items():
         nodata = None if name == "n_views" else NODATA if values.dtype == np.float32 else 0
         write_raster(out_dir / f"{name}.tif", [values[inside]], grid=core, crs=crs, nodata=nodata, names=[name])
-    write_points(
-        out_dir / "points.laz", _cleaned(_points(layers, plan, area, core), options), corner=plan.bounds[:2], crs=product_crs(area.crs)
-    )
+    points = _cleaned(_points(layers, plan, area, core), options)
+    write_points(out_dir / "points.laz", points, corner=plan.bounds[:2], crs=product_crs(area.crs))
     return {name: f"{name}.tif" for name in (*rasters, "ortho")} | {"points": "points.laz"}
 
 

@@ -26,6 +26,7 @@ Reader = Callable[[Window], F32]  # pixels of a window of an image, NaN where th
 _FIELD_PX = 0.25  # the field only guides: positions come from the images
 _SECOND_SEARCH_PX = 3.0
 _FEATURES_PER_POINT = 4  # about one feature in four finds its partner
+_REFINED_PER_POINT = 1.5  # not every match survives its refinement
 _MAX_MOVE_PX = 3.0  # SIFT at half resolution is better than this
 _MAX_SIGMA_PX = 0.3  # formal error of a refined position: rejects edges
 
@@ -132,7 +133,8 @@ def _match_pair(
     offset = _first_search(guided, options)
     if offset is None:
         return f"no common shift among {sum(len(g.reference.xy) for g in guided)} features"
-    results = {g.window: g.second_search(offset, options) for g in guided}
+    limit = max(int(_REFINED_PER_POINT * options.max_points) // len(views), 100)
+    results = {g.window: g.second_search(offset, limit, options) for g in guided}
     return _verified(results, guided, options)
 
 
@@ -181,12 +183,13 @@ class _Guided:
         a, b = match_in_gate(self.curves, gate, self.reference, self.source, options.ratio)
         return self.reference.xy[a], *self.curves.take(a).local(self.source.xy[b])
 
-    def second_search(self, offset: Offset, options: MatchOptions) -> PairResult:
+    def second_search(self, offset: Offset, limit: int, options: MatchOptions) -> PairResult:
         """Matches around the common shift, refined; few false candidates are left, so the ratio test costs few true ones."""
         across = offset.across(self.reference.xy)
         low, high = (np.full_like(across, a) for a in offset.along)
         gate = np.column_stack([low, high, across - _SECOND_SEARCH_PX, across + _SECOND_SEARCH_PX])
         a, b = match_in_gate(self.curves, gate, self.reference, self.source, options.ratio)
+        a, b = a[:limit], b[:limit]  # features come spread: the first ones are, and they are the same for all partners
         ref_xy, src_xy = self.reference.xy[a], self.source.xy[b]
         curves = self.curves.take(a)
         height = self.mid + 0 * ref_xy[:, 0]

@@ -32,7 +32,7 @@ class CascadeOptions:
 PRESETS = {
     "paper": CascadeOptions(),
     "small": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 6, 4), levels=2, hypotheses=(48, 16, 8)),
-    "refine": CascadeOptions(feature_channels=(8, 12, 16), regularizer_widths=(8, 8, 6), levels=2, hypotheses=(48, 16, 8),
+    "refine": CascadeOptions(feature_channels=(4, 8, 12), regularizer_widths=(8, 8, 4), levels=2, hypotheses=(48, 16, 4),
                              zncc_window=5, polish=True, prior="sgm"),
 }
 

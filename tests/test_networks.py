@@ -10,7 +10,7 @@ import torch
 from analytic_scene import field, sample
 
 from rsmvs.geometry.warp import WarpField
-from rsmvs.geometry.warp_torch import at_stride, dense_field, grid_field, sample_planes, source_pixels
+from rsmvs.geometry.warp_torch import at_stride, dense_field, lookup_field, normalised_field, sample_planes, source_pixels
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cascade import Cascade, Polish, StageHeights
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility, zncc
@@ -72,7 +72,7 @@ def test_sampling_returns_the_value_of_a_linear_image(stride):
     dense[:, 0, 1].clamp_(max=h - stride - 1)
     dense[:, 1, 0] = 0.5
     z = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
-    found = sample_planes(maps, grid_field(dense, (h, w)), z)
+    found = sample_planes(maps, lookup_field(normalised_field(dense[0], (h, w))[None], 1), z)
     expected = torch.stack([source_pixels(dense, z[:, k : k + 1])[:, :1] for k in (0, 1)], 2)
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
@@ -141,8 +141,9 @@ def _sweep(weights=None, zncc_window=0):
     for v in range(3):
         maps = torch.cat([torch.randn(1, c + 1, h, w), torch.ones(1, 1, h, w)], 1)
         maps[:, -1, :, :3] = 0 if v == 0 else 1
-        dense = dense_field(field((0.5 - 0.4 * v, 0.2 * v), 16, (0.0, 20.0)), (h, w), 10.0)[None]
-        sources.append(SourceMaps(maps, grid_field(dense, (h, w)), None if weights is None else weights[v]))
+        dense = dense_field(field((0.5 - 0.4 * v, 0.2 * v), 16, (0.0, 20.0)), (h, w), 10.0)
+        grid = lookup_field(normalised_field(dense, (h, w))[None], 1)
+        sources.append(SourceMaps(maps, grid, None if weights is None else weights[v]))
     return PlaneSweep(feats, torch.randn(1, 1, h, w), sources, zncc_window)
 
 

@@ -69,20 +69,26 @@ def source_pixels(dense_bkchw: torch.Tensor, z_b1hw: torch.Tensor) -> torch.Tens
     return uv
 
 
-def grid_field(dense_bkchw: torch.Tensor, source_shape: tuple[int, int]) -> torch.Tensor:
-    """(b, k, h, w, 2): the field in normalised source coordinates, -1 to 1 from edge to edge of the source image.
+def normalised_field(dense_kchw: torch.Tensor, source_shape: tuple[int, int]) -> torch.Tensor:
+    """The field in normalised source coordinates, -1 to 1 from edge to edge of the source image.
 
     source_shape: (h, w) of the source image in pixels.
     """
-    scale = dense_bkchw.new_tensor([2.0 / source_shape[1], 2.0 / source_shape[0]])
-    grid = dense_bkchw.permute(0, 1, 3, 4, 2) * scale
-    return torch.cat([grid[:, :1] + (0.5 * scale - 1.0), grid[:, 1:]], 1)
+    scale = dense_kchw.new_tensor([2.0 / source_shape[1], 2.0 / source_shape[0]]).view(2, 1, 1)
+    scaled = dense_kchw * scale
+    scaled[0] += 0.5 * scale - 1.0
+    return scaled
+
+
+def lookup_field(field_bkchw: torch.Tensor, stride: int) -> torch.Tensor:
+    """(b, k, h, w, 2): a normalised field at a stride, in the order of coordinates that the lookup reads."""
+    return at_stride(field_bkchw, stride).permute(0, 1, 3, 4, 2).contiguous()
 
 
 def sample_planes(maps_bchw: torch.Tensor, field_bkhw2: torch.Tensor, z_bdhw: torch.Tensor) -> torch.Tensor:
     """(b, c, d, h, w): bilinear values of source maps, of any stride, at d heights per pixel; 0 outside the source.
 
-    field_bkhw2: of `grid_field`. z_bdhw: metres above z0, (b, d, h, w) or (b, d, 1, 1) for planes of one height.
+    field_bkhw2: of `lookup_field`. z_bdhw: metres above z0, (b, d, h, w) or (b, d, 1, 1) for planes of one height.
     """
     k = field_bkhw2.shape[1]
     z, grid = z_bdhw.unsqueeze(-1), field_bkhw2[:, k - 1 : k]

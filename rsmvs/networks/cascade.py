@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rsmvs.geometry.warp_torch import at_stride, grid_field
+from rsmvs.geometry.warp_torch import lookup_field
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility
 from rsmvs.networks.features import FeatureNet, conv_block, upsampled
@@ -31,7 +31,7 @@ class StackTensors:
     """A batch of view stacks.
 
     images: (b, 1, h, w) each, reference first, normalised, 0 where there is no data; masks: likewise, 1 = data.
-    fields: (b, k, 2, h, w) for each source, see `dense_field`. z_range: (b, 2) metres above the mid height.
+    fields: (b, k, 2, h, w) for each source, see `normalised_field`. z_range: (b, 2) metres above the mid height.
     interval: (b,) metres, the unit of the plane distances. prior: (b, 1, h, w) z, NaN = none. rdm: (b, 3, h, w).
     """
 
@@ -54,21 +54,26 @@ class StackTensors:
 
 @dataclass(frozen=True, eq=False)
 class StageHeights:
-    """Of one stage, (b, 1, h, w) at its stride: z (m above the mid height), its deviation (m), confidence, plane distance."""
+    """Of one stage, (b, 1, h, w) at its stride: z (m above the mid height), its deviation (m), confidence, plane distance.
+
+    span: lowest and highest plane.
+    """
 
     z: torch.Tensor
     sigma: torch.Tensor
     confidence: torch.Tensor
     step: torch.Tensor
     stride: int
+    span: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 class Cascade(nn.Module):
     def __init__(self, options: CascadeOptions) -> None:
         super().__init__()
         self.options = options
+        self.trace_scale = 1  # pixels that stand for one pixel while the network is traced on a small example
         channels = options.feature_channels
-        extra = 2 if options.zncc_window else 1
+        extra = 3 if options.zncc_window else 1
         regularizer = RecurrentED if options.regularizer == "red" else UNet3D
         self.features = FeatureNet(channels)
         self.regularizers = nn.ModuleList(
@@ -91,13 +96,15 @@ class Cascade(nn.Module):
         for i in range(0 if stack.prior is None else self.options.prior_stage, len(STRIDES)):
             sweep = self._sweep(stack, [f[i] for f in feats], STRIDES[i])
             planes = self._planes(stack, stages, rdm, i)
-            cells = sweep.image[0].numel()
+            cells = sweep.image[0].numel() * self.trace_scale
             if self.visibility is not None:
                 weights = [upsampled(w) for w in weights] if weights else self.visibility(sweep, planes.groups(cells))
                 sweep = sweep.weighted(weights)
             read = self.regularizers[i](sweep.cost, planes, cells)
             step = planes.step.expand_as(read.index)
-            stages.append(StageHeights(planes.at(read.index), read.deviation * step, read.confidence, step, STRIDES[i]))
+            span = (planes.low, planes.low + planes.step * (planes.n - 1))
+            z, sigma = planes.at(read.index), read.deviation * step
+            stages.append(StageHeights(z, sigma, read.confidence, step, STRIDES[i], span))
         if self.polish is not None:
             stages.append(self.polish(stages[-1], feats[0][-1]))
         return stages
@@ -108,8 +115,7 @@ class Cascade(nn.Module):
         sources = []
         for v, field in enumerate(stack.fields, 1):
             maps = torch.cat([feats[v].float(), images[v], masks[v]], 1)
-            h, w = stack.images[v].shape[-2:]
-            sources.append(SourceMaps(maps, grid_field(at_stride(field, stride), (h, w))))
+            sources.append(SourceMaps(maps, lookup_field(field, stride)))
         return PlaneSweep(feats[0], images[0], sources, self.options.zncc_window)
 
     def _planes(self, stack: StackTensors, stages: list[StageHeights], rdm: torch.Tensor | None, i: int) -> HeightPlanes:

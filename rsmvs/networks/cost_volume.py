@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from rsmvs.geometry.warp_torch import sample_planes
 
 _SEEN = 0.999  # bilinear weight of valid source pixels from which a sample counts
+_WORST = 2.0  # 1 - ZNCC of opposite images: stands for a source that does not see the pixel
 _FLAT = 1e-3  # variance (of images normalised to 1) added in ZNCC: below it there is no texture to compare
 
 
@@ -25,7 +26,7 @@ _FLAT = 1e-3  # variance (of images normalised to 1) added in ZNCC: below it the
 class SourceMaps:
     """One source at one stride.
 
-    maps: (b, c + 2, h, w): features, image, validity, sampled together. field: (b, k, h, w, 2) of `grid_field` at the
+    maps: (b, c + 2, h, w): features, image, validity, sampled together. field: (b, k, h, w, 2) of `lookup_field` at the
     reference's stride. weight: (b, 1, h, w) visibility, or None for 1.
     """
 
@@ -53,10 +54,14 @@ class PlaneSweep:
         return maps[:, :-2], maps[:, -2:-1], (maps[:, -1:] > _SEEN).to(maps.dtype)
 
     def cost(self, z_bdhw: torch.Tensor) -> torch.Tensor:
-        """(b, c + 1 [+ 1], d, h, w): variance per channel, share of sources that see the pixel[, 1 - ZNCC]."""
+        """(b, c + 1 [+ 2], d, h, w): variance per channel, share of sources that see the pixel[, 1 - ZNCC: mean, best].
+
+        The best of the sources counts where the others are hidden.
+        """
         feats, image = self.feats.unsqueeze(2), self.image.unsqueeze(2)
         total, mean, square = torch.ones_like(image), feats, feats * feats
         seen_sum, zncc_sum = torch.zeros_like(image), torch.zeros_like(image)
+        zncc_best = torch.full_like(image, _WORST)
         for source in self.sources:
             other, other_image, seen = self.warped(source, z_bdhw)
             weight = seen if source.weight is None else seen * source.weight.unsqueeze(2)
@@ -64,12 +69,13 @@ class PlaneSweep:
             mean, square, total = mean + weighted, square + weighted * other, total + weight
             seen_sum = seen_sum + seen
             if self.zncc_window:
-                similar = zncc(self.image, other_image.squeeze(1), self.zncc_window).unsqueeze(1)
-                zncc_sum = zncc_sum + weight * (1 - similar)
+                apart = 1 - zncc(self.image, other_image.squeeze(1), self.zncc_window).unsqueeze(1)
+                zncc_sum = zncc_sum + weight * apart
+                zncc_best = torch.minimum(zncc_best, apart + _WORST * (1 - seen))
         mean = mean / total
         parts = [(square / total - mean * mean).clamp(min=0), seen_sum / len(self.sources)]
         if self.zncc_window:
-            parts.append(zncc_sum / (total - 1).clamp(min=1e-3))
+            parts += [zncc_sum / (total - 1).clamp(min=1e-3), zncc_best]
         return torch.cat(parts, 1)
 
 

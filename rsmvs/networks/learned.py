@@ -10,7 +10,7 @@ import torch
 
 from rsmvs.config import build
 from rsmvs.errors import ConfigError, ManifestError
-from rsmvs.geometry.warp_torch import grid_field, sample_planes
+from rsmvs.geometry.warp_torch import lookup_field, sample_planes
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks import sgm
 from rsmvs.networks.cascade import Cascade, StackTensors
@@ -105,8 +105,7 @@ def seen_by_a_source(stack: StackTensors, z_b1hw: torch.Tensor) -> torch.Tensor:
     """(b, 1, h, w) bool: at its height the pixel falls on data of at least one source."""
     seen = torch.zeros_like(z_b1hw, dtype=torch.bool)
     for field, mask in zip(stack.fields, stack.masks[1:], strict=True):
-        h, w = mask.shape[-2:]
-        seen |= sample_planes(mask, grid_field(field, (h, w)), z_b1hw)[:, :, 0] > 0.5
+        seen |= sample_planes(mask, lookup_field(field, 1), z_b1hw)[:, :, 0] > 0.5
     return seen
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from rsmvs.networks.cascade import Cascade, StackTensors
 
+_EXAMPLE = 64  # px: side of the traced example, a multiple of what all networks need
 _KEPT = 4  # compiled networks: references at the rim of a scene see fewer sources
 
 
@@ -61,13 +62,18 @@ class OpenVinoBackend:
         return z, sigma, confidence
 
     def _compile(self, stack: StackTensors, inputs: list[torch.Tensor]) -> Any:
+        """Traced on a small example, for the sizes of `inputs`: the trace holds no size but the grouping of planes."""
         import openvino
 
         flat = _Flat(self.network, len(stack.images), stack.prior is not None, stack.rdm is not None)
+        example = tuple(x[..., :_EXAMPLE, :_EXAMPLE] if x.dim() > 2 else x for x in inputs)
+        h, w = stack.images[0].shape[-2:]
+        self.network.trace_scale = max(h * w // (example[0].shape[-2] * example[0].shape[-1]), 1)
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes are constants, as the text above says
-            traced = torch.jit.trace(flat, tuple(inputs), check_trace=False)
-            model = openvino.convert_model(traced, example_input=tuple(inputs), input=[tuple(x.shape) for x in inputs])
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # about numbers that are the same for all sizes
+            traced = torch.jit.trace(flat, example, check_trace=False)
+            model = openvino.convert_model(traced, example_input=example, input=[tuple(x.shape) for x in inputs])
+        self.network.trace_scale = 1
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if self.threads:
             settings["INFERENCE_NUM_THREADS"] = self.threads

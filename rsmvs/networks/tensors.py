@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rsmvs.geometry.warp import WarpField
-from rsmvs.geometry.warp_torch import dense_field
+from rsmvs.geometry.warp_torch import dense_field, normalised_field
 from rsmvs.networks.cascade import MULTIPLE, StackTensors
 from rsmvs.networks.matcher import Source, ViewStack
 from rsmvs.types import F32, Sample
@@ -55,7 +55,8 @@ def stack_tensors(stacks: Sequence[ViewStack], min_interval: float = 0.0) -> Sta
         images.append(torch.cat([_padded(i, size, 0.0) for i, _ in pairs]))
         masks.append(torch.cat([_padded(m, size, 0.0) for _, m in pairs]))
         if v:
-            fields.append(_batch_of_fields([dense_field(s.sources[v - 1].field, shape, mid_height(s)) for s in stacks]))
+            unrolled = (dense_field(s.sources[v - 1].field, shape, mid_height(s)) for s in stacks)
+            fields.append(_batch_of_fields([normalised_field(d, size) for d in unrolled]))
     half = torch.tensor([(s.height_range[1] - s.height_range[0]) / 2 for s in stacks], dtype=torch.float32)
     interval = torch.tensor([min_interval or s.gsd for s in stacks], dtype=torch.float32)
     prior = rdm = None

@@ -31,6 +31,14 @@ def height_loss(z_b1hw: torch.Tensor, truth_b1hw: torch.Tensor) -> torch.Tensor:
     return smooth.sum() / known.sum().clamp(min=1)
 
 
+def within_reach(truth_b1hw: torch.Tensor, first: StageHeights) -> torch.Tensor:
+    """The truth, NaN where the planes of the first stage do not hold it: a prior that is wrong there cannot be mended."""
+    assert first.span is not None
+    low, high = (F.interpolate(v.expand_as(first.z), scale_factor=first.stride, mode="nearest") for v in first.span)
+    rim = F.interpolate(first.step, scale_factor=first.stride, mode="nearest")
+    return torch.where((truth_b1hw >= low - rim) & (truth_b1hw <= high + rim), truth_b1hw, torch.nan)
+
+
 def cascade_loss(stages: Sequence[StageHeights], truth_b1hw: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
     """sum_i w_i L_i over the stages that ran (coarse stages may be skipped, the polish counts as the last once more).
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from rsmvs.config import as_dict, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,8 +36,4 @@ def tiny_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_values(tiny_scene: Path) -> dict[str, Any]:
     """Configuration of the tiny scene as plain values with absolute paths: copy it before a change."""
-    values = yaml.safe_load((tiny_scene / "config.yaml").read_text())
-    for image in values["images"]:
-        image["path"] = str(tiny_scene / image["path"])
-    values["reference"]["dsm"] = str(tiny_scene / values["reference"]["dsm"])
-    return values
+    return as_dict(load_config(tiny_scene / "config.yaml"))

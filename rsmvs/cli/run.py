@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,17 @@ def run(args: argparse.Namespace) -> int:
 def check(config: Any) -> None:
     """What can be told without opening an image: that all files are there, and the area holds tiles."""
     from rsmvs.config import tiles, view_ids
-    from rsmvs.errors import ConfigError, ImageError
+    from rsmvs.errors import ConfigError
 
     view_ids(config)
     tiles(config)
-    reference = config.reference
-    for key, path in (("reference.dsm", reference.dsm), ("reference.dem", reference.dem)):
-        if path and not _reachable(path):
-            raise ConfigError(path, "does not exist", f"check {key} in the configuration")
-    for image in config.images:
-        if not _reachable(image.path):
-            raise ImageError(image.path, "does not exist", "check the path in the configuration")
+    parts = [(f"images[{i}]", image) for i, image in enumerate(config.images)] + [("reference", config.reference)]
+    for name, options in parts:
+        for f in (f for f in fields(options) if f.metadata["path"]):
+            value = getattr(options, f.name)
+            for path in (value,) if isinstance(value, str) else value or ():
+                if not _reachable(path):
+                    raise ConfigError(path, "does not exist", f"check {name}.{f.name} in the configuration")
 
 
 def _reachable(path: str) -> bool:

@@ -24,8 +24,12 @@ def ground_under(heights: Any, grid: Grid, max_object_size: float) -> F32:
     NaN remains at the rim where nothing is known.
     """
     heights = np.asarray(heights, np.float32)
-    if np.isfinite(heights).sum() < 16:
+    known = np.isfinite(heights)
+    if known.sum() < 16:
         return np.full(heights.shape, np.nan, np.float32)
+    # The cloth's coarsest level has cells of half an object; a small area has to hold a few of them.
+    extent = min(np.ptp(np.flatnonzero(known.any(axis=axis))) + 1 for axis in (0, 1))
+    max_object_size = min(max_object_size, max(extent / 2, 4) * grid.step)
     # Bulldozer speaks on import and at work; it is imported here, where it is needed.
     from bulldozer.pipeline.bulldozer_pipeline import dsm_to_dtm
 

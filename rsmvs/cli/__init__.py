@@ -17,6 +17,7 @@ COMMANDS = {
     "init": "write a commented configuration for a set of images",
     "run": "run a configuration from images to products, or go on where it stopped",
     "simulate": "make a synthetic town with exact truth, seen by virtual satellites",
+    "prepare": "turn data sets, runs and relative depth maps into training samples",
     "train": "train a learned matcher",
     "predict": "heights of a prepared set of samples by trained weights",
     "inspect": "tell what an image is: camera, footprint, GSD, view angles",

@@ -105,17 +105,15 @@ class SgmOptions:
     levels: int = opt(4, "levels of the image pyramid; each halves the resolution", low=1, high=8)
     step_px: float = opt(0.5, "height planes lie at most this far apart in the source view that moves most",
                          unit="px", low=0.05, high=4)
-    margin: int = opt(6, "planes searched beyond the coarser level's heights", low=1, high=64)
+    margin: int = opt(8, "planes searched beyond the coarser level's heights", low=1, high=64)
     neighbourhood: int = opt(5, "coarser pixels around a pixel whose heights are searched", unit="px", low=1, high=31)
-    ceiling: int = opt(7, "census distance, of 24, at which a source's vote is cut: it may not see the point",
-                       unit="bits", low=1, high=24)
-    p1: int = opt(16, "penalty of a step of one plane; a bit of census distance costs 8", low=0, high=200)
-    p2: int = opt(64, "penalty of a larger step where the image has no edge", low=1, high=255)
-    passes: int = opt(0, "x")
-    sradius: int = opt(3, "x")
-    reach: float = opt(1.5, "x")
-    scontrast: float = opt(2.0, "x")
+    ceiling: float = opt(0.29, "share of the largest census distance at which a source's vote is cut: it may not see the point",
+                         low=0.01, high=1)
+    p1: int = opt(28, "penalty of a step of one plane, for one source; the largest census distance costs 192", low=0, high=200)
+    p2: int = opt(140, "penalty of a larger step where the image has no edge, for one source", low=1, high=1000)
+    fading: float = opt(0.75, "power with which the penalties fall with the number of sources", low=0, high=2)
     contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient, that halves p2", low=0.01, high=100)
+    smoothing: float = opt(2.0, "height differences, in planes, that are smoothed away on one surface", low=0.01, high=10)
 
 
 @dataclass(frozen=True)

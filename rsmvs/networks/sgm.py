@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
-from scipy.ndimage import maximum_filter, minimum_filter
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from rsmvs.networks import sgm_kernels as kernels
 from rsmvs.networks.matcher import Heights, Source, ViewStack
 from rsmvs.options import SgmOptions
 from rsmvs.types import F32
 
+Indices = NDArray[Any]
 _PATHS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
+_SMOOTHED = 3  # px around a pixel that smooth it
+_TRUSTED = 5  # px, side of the window over which confidence is averaged
 
 
 def match(stack: ViewStack, options: SgmOptions) -> Heights:
@@ -71,7 +76,7 @@ def _averaged(image: F32, factor: int) -> F32:
     return np.where(count >= half, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def _search_range(stack: ViewStack, prior: F32 | None, interval: float, options: SgmOptions) -> tuple[np.ndarray, np.ndarray]:
+def _search_range(stack: ViewStack, prior: F32 | None, interval: float, options: SgmOptions) -> tuple[Indices, Indices]:
     """First and last plane index per pixel, (h, w) int32; last < first where nothing is to be searched."""
     shape = stack.image.shape
     floor, ceiling = math.floor(stack.height_range[0] / interval), math.ceil(stack.height_range[1] / interval)
@@ -89,21 +94,25 @@ def _search_range(stack: ViewStack, prior: F32 | None, interval: float, options:
     return first, np.where(np.isfinite(stack.image), last, first - 1)
 
 
-def _match_level(stack: ViewStack, first: np.ndarray, last: np.ndarray, interval: float, options: SgmOptions) -> Heights:
+def _match_level(stack: ViewStack, first: Indices, last: Indices, interval: float, options: SgmOptions) -> Heights:
     count = np.maximum(last - first + 1, 0).astype(np.int64)
     start = np.concatenate([[0], np.cumsum(count.ravel())])
     cost = _cost_volume(stack, first, last, start, interval, options)
-    total = np.zeros(cost.size, np.uint16)
     image = np.where(np.isfinite(stack.image), stack.image, 0).astype(np.float32)
-    contrast = _contrast(image) * options.contrast
+    contrast = _contrast(image)
+    # The noise of the mean cost falls with the number of sources; so does the smoothness that has to hold against it.
+    calm = len(stack.sources) ** -options.fading
+    total = np.zeros(cost.size, np.uint16)
     for dr, dc in _PATHS:
-        kernels.aggregate(cost, start, first, image, dr, dc, options.p1, options.p2, contrast, total)
-    height, margin, matched = (np.empty(stack.image.shape, np.float32) for _ in range(3))
-    kernels.winners(total, cost, start, first, interval, height, margin, matched)
-    height = kernels.median3(height)
-    confidence = np.where(np.isfinite(height), margin, 0).astype(np.float32)
-    sigma = np.where(np.isfinite(height), np.float32(interval), np.nan).astype(np.float32)
-    return Heights(height, confidence, sigma)
+        p1, p2 = round(options.p1 * calm), round(options.p2 * calm)
+        kernels.aggregate(cost, start, first, image, dr, dc, p1, p2, contrast * options.contrast, total)
+    height, margin = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
+    kernels.winners(total, cost, start, first, interval, height, margin)
+    height = kernels.smooth(kernels.median3(height), image, _SMOOTHED, options.smoothing * interval, 2 * contrast)
+    known = np.isfinite(height)
+    # A lone good margin among bad ones is chance: their mean tells right from wrong far better (docs/design.md).
+    confidence = np.where(known, np.clip(uniform_filter(margin, _TRUSTED), 0, 1), 0).astype(np.float32)
+    return Heights(height, confidence, np.where(known, np.float32(interval), np.nan).astype(np.float32))
 
 
 def _contrast(image: F32) -> float:
@@ -112,26 +121,30 @@ def _contrast(image: F32) -> float:
 
 
 def _cost_volume(
-    stack: ViewStack, first: np.ndarray, last: np.ndarray, start: np.ndarray, interval: float, options: SgmOptions
-) -> np.ndarray:
-    """Ragged matching costs, uint8, filled block by block so that memory stays bounded."""
+    stack: ViewStack, first: Indices, last: Indices, start: Indices, interval: float, options: SgmOptions
+) -> kernels.Bytes:
+    """Ragged matching costs, filled block by block so that memory stays bounded."""
     h, w = stack.image.shape
     cost = np.full(int(start[-1]), kernels.MISSING, np.uint8)
-    bh, bw, rim = kernels.BLOCK_H, kernels.BLOCK_W, kernels.RADIUS
+    rim = 3 if len(stack.sources) == 1 else 2  # census radius: a single pair needs the larger support
+    inner = kernels.inner_mask(rim, rim - 1)
+    most = (2 * rim + 1) ** 2 + (2 * rim - 1) ** 2 - 2
+    ceiling, unit = round(options.ceiling * most), kernels.COST_RANGE / most
+    bh, bw = kernels.BLOCK_H, kernels.BLOCK_W
     padded = np.full((-(-h // bh) * bh + 2 * rim, -(-w // bw) * bw + 2 * rim), np.nan, np.float32)
     padded[rim : rim + h, rim : rim + w] = stack.image
     code = np.empty((bh, bw), np.uint64)
     for r in range(0, h, bh):
         for c in range(0, w, bw):
-            lo, hi = first[r : r + bh, c : c + bw], last[r : r + bh, c : c + bw]
-            used = hi >= lo
+            low, high = first[r : r + bh, c : c + bw], last[r : r + bh, c : c + bw]
+            used = high >= low
             if not used.any():
                 continue
-            k0, k1 = int(lo[used].min()), int(hi[used].max())
-            kernels.census(padded[r : r + bh + 2 * rim, c : c + bw + 2 * rim], code)
+            k0, k1 = int(low[used].min()), int(high[used].max())
+            kernels.census(padded[r : r + bh + 2 * rim, c : c + bw + 2 * rim], rim, code)
             planes = interval * np.arange(k0, k1 + 1, dtype=np.float64)
             distances = np.empty((len(stack.sources), len(planes), bh, bw), np.uint8)
             for s, (image, field) in enumerate(stack.sources):
-                kernels.block_distances(image, field.coefs, field.lattice, code, r, c, planes, distances[s])
-            kernels.combine_block(distances, k0, r, c, start, first, options.ceiling, cost)
+                kernels.block_distances(image, field.coefs, field.lattice, code, r, c, planes, rim, inner, distances[s])
+            kernels.combine_block(distances, k0, r, c, start, first, ceiling, unit, cost)
     return cost

@@ -6,17 +6,29 @@ flat array. Planes lie on one lattice for the whole scene, so that windows and t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from rsmvs.geometry.warp import field_at
 from rsmvs.types import F32, F64
 
-RADIUS = 2  # of the census window: 5 x 5, 24 bits
+Codes = NDArray[np.uint64]
+Bytes = NDArray[np.uint8]
+Indices = NDArray[Any]
 BLOCK_H, BLOCK_W = 32, 64
-BIT = 8  # cost of one bit of census distance
+COST_RANGE = 192  # cost of the largest possible distance
 HIDDEN = 255  # distance of a source without data
-MISSING = 200  # cost of a plane that no source sees: above every matching cost, 24 * BIT
+MISSING = 200  # cost of a plane that no source sees: above every matching cost
+
+
+def inner_mask(radius: int, inner: int) -> np.uint64:
+    """The bits of a census code of that radius that belong to its inner window."""
+    n = range(-radius, radius + 1)
+    bits = [abs(i) <= inner and abs(j) <= inner for i in n for j in n if (i, j) != (0, 0)]
+    return np.uint64(int("".join("01"[b] for b in bits), 2))
 
 
 @njit(cache=True, nogil=True)
@@ -28,18 +40,18 @@ def popcount(x: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def census(image: F32, out: np.ndarray) -> None:
-    """Census transform (Zabih & Woodfill 1994) of (h + 2 R, w + 2 R) into `out` (h, w) uint64."""
+def census(image: F32, radius: int, out: Codes) -> None:
+    """Census transform (Zabih & Woodfill 1994) of (h + 2 radius, w + 2 radius) into `out` (h, w)."""
     h, w = out.shape
     for r in range(h):
         for c in range(w):
             out[r, c] = np.uint64(0)
-        for dr in range(2 * RADIUS + 1):
-            for dc in range(2 * RADIUS + 1):
-                if dr == RADIUS and dc == RADIUS:
+        for dr in range(2 * radius + 1):
+            for dc in range(2 * radius + 1):
+                if dr == radius and dc == radius:
                     continue
                 for c in range(w):
-                    bit = np.uint64(1) if image[r + dr, c + dc] > image[r + RADIUS, c + RADIUS] else np.uint64(0)
+                    bit = np.uint64(1) if image[r + dr, c + dc] > image[r + radius, c + radius] else np.uint64(0)
                     out[r, c] = (out[r, c] << np.uint64(1)) | bit
 
 
@@ -73,35 +85,38 @@ def warp_block(image: F32, coefs: F64, lattice: F64, row0: int, col0: int, heigh
 
 @njit(cache=True, nogil=True)
 def block_distances(
-    image: F32, coefs: F64, lattice: F64, reference: np.ndarray, row0: int, col0: int, planes: F64, out: np.ndarray
+    image: F32, coefs: F64, lattice: F64, reference: Codes, row0: int, col0: int, planes: F64,
+    radius: int, inner: np.uint64, out: Bytes
 ) -> None:
-    """Census distances (bits) of one source for one block, `out` (planes, h, w) uint8; HIDDEN where it has no data.
+    """Census distances of one source for one block, `out` (planes, h, w) uint8; HIDDEN where it has no data.
 
     reference: census of the reference block (h, w); the block's first pixel is (row0, col0) of the reference window.
+    Bits in the mask `inner` count twice: what is near the pixel tells more about it.
     """
     n, h, w = out.shape
-    warped = np.empty((h + 2 * RADIUS, w + 2 * RADIUS), np.float32)
+    warped = np.empty((h + 2 * radius, w + 2 * radius), np.float32)
     code = np.empty((h, w), np.uint64)
     for k in range(n):
-        warp_block(image, coefs, lattice, row0 - RADIUS, col0 - RADIUS, planes[k], warped)
-        census(warped, code)
+        warp_block(image, coefs, lattice, row0 - radius, col0 - radius, planes[k], warped)
+        census(warped, radius, code)
         for r in range(h):
             for c in range(w):
-                out[k, r, c] = np.uint8(popcount(code[r, c] ^ reference[r, c]))
+                x = code[r, c] ^ reference[r, c]
+                out[k, r, c] = np.uint8(popcount(x) + popcount(x & inner))
             for c in range(w):
-                if np.isnan(warped[r + RADIUS, c + RADIUS]):
+                if np.isnan(warped[r + radius, c + radius]):
                     out[k, r, c] = HIDDEN
 
 
 @njit(cache=True, nogil=True)
 def combine_block(
-    distances: np.ndarray, first_plane: int, row0: int, col0: int, start: np.ndarray, first: np.ndarray, ceiling: int,
-    cost: np.ndarray,
+    distances: Bytes, first_plane: int, row0: int, col0: int, start: Indices, first: Indices, ceiling: int,
+    unit: float, cost: Bytes,
 ) -> None:
-    """Mean over the sources that see the plane, each cut at `ceiling` bits, into the ragged volume.
+    """Mean over the sources that see the plane, each cut at `ceiling`, into the ragged volume in units of `unit`.
 
     The cut is what makes it robust: a view to which the point is hidden adds a constant. distances: (sources, planes,
-    h, w) bits. Costs are in units of 1 / BIT bits; MISSING where no source has data.
+    h, w). MISSING where no source has data.
     """
     ns, _, h, w = distances.shape
     for r in range(min(h, first.shape[0] - row0)):
@@ -115,13 +130,13 @@ def combine_block(
                     if bits != HIDDEN:
                         total += min(bits, ceiling)
                         seen += 1
-                cost[start[p] + i] = MISSING if seen == 0 else np.uint8((BIT * total + seen // 2) // seen)
+                cost[start[p] + i] = MISSING if seen == 0 else np.uint8(unit * total / seen + 0.5)
 
 
 @njit(cache=True, nogil=True)
 def aggregate(
-    cost: np.ndarray, start: np.ndarray, first: np.ndarray, image: F32, dr: int, dc: int, p1: int, p2: int,
-    contrast: float, total: np.ndarray,
+    cost: Bytes, start: Indices, first: Indices, image: F32, dr: int, dc: int, p1: int, p2: int,
+    contrast: float, total: Indices,
 ) -> None:
     """One path direction of semi-global matching (Hirschmueller 2008, eq. 13), added to `total`.
 
@@ -180,17 +195,16 @@ def aggregate(
 
 @njit(cache=True, nogil=True)
 def winners(
-    total: np.ndarray, cost: np.ndarray, start: np.ndarray, first: np.ndarray, interval: float, height: F32, margin: F32,
-    matched: F32,
+    total: Indices, cost: Bytes, start: Indices, first: Indices, interval: float, height: F32, margin: F32
 ) -> None:
     """Per pixel: height of the least total cost with a parabola between planes, the relative margin to the best cost
-    two and more planes away, and the matching cost itself. Pixels without planes or without any source stay NaN."""
+    two and more planes away. Pixels without planes or without any source stay NaN."""
     h, w = first.shape
     for r in range(h):
         for c in range(w):
             p = r * w + c
             s, n = start[p], start[p + 1] - start[p]
-            height[r, c], margin[r, c], matched[r, c] = np.nan, 0.0, 0.0
+            height[r, c], margin[r, c] = np.nan, 0.0
             if n == 0:
                 continue
             best = 0
@@ -211,7 +225,6 @@ def winners(
                     offset = 0.5 * (a - b) / (a + b - 2 * t)
             height[r, c] = (first[r, c] + best + offset) * interval
             margin[r, c] = 0.0 if rival == 1 << 30 else (rival - t) / (rival + 1.0)
-            matched[r, c] = cost[s + best]
 
 
 @njit(cache=True, nogil=True)
@@ -236,4 +249,27 @@ def median3(values: F32) -> F32:
                         found[k] = x
                         n += 1
             out[r, c] = found[n // 2] if n % 2 else (found[n // 2 - 1] + found[n // 2]) / np.float32(2)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def smooth(height: F32, image: F32, radius: int, reach: float, contrast: float) -> F32:
+    """Mean of the neighbours on the same surface: within `reach` m (Tukey's weight), of similar grey value, and near."""
+    h, w = height.shape
+    out = np.full((h, w), np.nan, np.float32)
+    for r in range(h):
+        for c in range(w):
+            z = height[r, c]
+            if np.isnan(z):
+                continue
+            s, sw = 0.0, 0.0
+            for i in range(max(r - radius, 0), min(r + radius + 1, h)):
+                for j in range(max(c - radius, 0), min(c + radius + 1, w)):
+                    d = (height[i, j] - z) / reach
+                    if abs(d) < 1:
+                        near = 1.0 + 4.0 * ((i - r) ** 2 + (j - c) ** 2) / (radius * radius)
+                        alike = 1.0 + ((image[i, j] - image[r, c]) / contrast) ** 2
+                        q = (1 - d * d) ** 2 / (near * alike)
+                        s, sw = s + q * d, sw + q
+            out[r, c] = z + reach * s / sw
     return out

@@ -276,3 +276,50 @@ def test_weights_without_rdm_start_a_network_with_it(weights):
     stack = stack_tensors([stack_of(sample(4, size=32))])
     with torch.no_grad():
         assert torch.equal(task.network.eval()(stack)[-1].z, plain(stack)[-1].z)
+
+
+# ---- in the workflow ----
+
+
+def test_stages_of_a_tile_with_relative_depth(tiny_scene, tmp_path):
+    """Relative depth by random weights, allowed for this test alone, then heights by a network that was trained for a step."""
+    from test_relative_depth import TINY as TINY_DEPTH
+
+    from rsmvs.config import load_config
+    from rsmvs.io.manifests import read_json
+    from rsmvs.io.raster import opened
+    from rsmvs.io.weights import write_weights
+    from rsmvs.networks.depth_anything import depth_anything_of
+    from rsmvs.options import RdmOptions
+    from rsmvs.stages.heights import predict_heights
+    from rsmvs.stages.rdm import predict_rdm
+    from rsmvs.stages.views import index_views, select_views
+
+    config = load_config(tiny_scene / "config.yaml")
+    index_views(config.images, config.area, tmp_path / "views.json")
+    select_views(tmp_path / "views.json", config.area, config.select, config.reference, tmp_path / "plan.json")
+    plan = sorted(tmp_path.glob("tiles/*/plan.json"))[0]
+    depth = depth_anything_of(TINY_DEPTH)
+    architecture = {"kind": "depth_anything", **TINY_DEPTH}
+    card = {"trained": False, "architecture": architecture, "training": {}, "domain": {}, "metrics": {}}
+    write_weights(tmp_path / "depth.safetensors", depth.state_dict(), card)
+    options = RdmOptions(model=str(tmp_path / "depth.safetensors"), window=56)
+    with pytest.raises(ManifestError, match="random weights"):
+        predict_rdm(plan, config.area, options, 1, plan.parent / "rdm" / "index.json")
+    index = plan.parent / "rdm" / "index.json"
+    predict_rdm(plan, config.area, options, 1, index, allow_random=True)
+    content = read_json(index)
+    assert content["status"] == "ok"
+    assert content["depth_model"]["sha256"] == read_json(tmp_path / "depth.json")["sha256"]
+    with opened(index.parent / content["layers"][0]["file"]) as src:
+        assert src.count == 3
+        assert np.isfinite(src.read()).all()
+    task = CascadeTask(replace(TINY, rdm=True), (0.5, 1, 2))
+    trained = train(lambda: task, Scenes(2, size=32), TrainOptions(steps=1), tmp_path / "w")
+    heights = HeightsOptions(model="casmvs", rdm=True, max_views=1, learned=replace(TORCH, weights=str(trained)))
+    predict_heights(plan, config.area, heights, plan.parent / "heights" / "index.json", index)
+    found = read_json(plan.parent / "heights" / "index.json")
+    assert found["status"] == "ok"
+    with opened(plan.parent / "heights" / found["layers"][0]["file"]) as src:
+        assert src.descriptions == ("height", "confidence", "sigma")
+        assert np.isfinite(src.read(1)).mean() > 0.5

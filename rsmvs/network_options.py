@@ -61,8 +61,10 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    dataset: str = opt("simulated", "where samples come from", choices=("simulated", "samples"))
+    dataset: str = opt("simulated", "where samples come from; aerial, tlc: the folders of WHU-MVS and WHU-TLC",
+                       choices=("simulated", "samples", "aerial", "tlc"))
     dataset_root: str = opt("", "folder of the samples", path=True)
+    ref_view: int = opt(2, "aerial, tlc: number of the reference view", low=0, high=1000)
     count: int = opt(2000, "simulated samples", low=1)
     first_seed: int = opt(0, "of the simulated samples", low=0)
     size: int = opt(256, "side of the simulated images", unit="px", low=64, high=4096)

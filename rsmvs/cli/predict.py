@@ -8,9 +8,10 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, help="folder to write: a GeoTIFF a sample, index.json")
     parser.add_argument("--loadckpt", required=True, help="trained weights: a .safetensors file, or an embedded name")
-    parser.add_argument("--dataset", default="samples", help="where the samples come from")
+    parser.add_argument("--dataset", default="samples", help="samples, aerial (WHU-MVS), tlc (WHU-TLC) or simulated")
     parser.add_argument("--dataset_root", default="", help="folder of the samples")
     parser.add_argument("--view_num", type=int, default=0, help="views of a set; 0: all there are")
+    parser.add_argument("--ref_view", type=int, default=2, help="aerial, tlc: number of the reference view")
     parser.add_argument("--geo_model", default="rpc", choices=("rpc", "pinhole"), help="cameras of simulated samples")
     parser.add_argument("--backend", default="auto", help="auto, torch or openvino")
     parser.add_argument("--count", type=int, default=16, help="simulated samples")
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from rsmvs.options import LearnedOptions
     from rsmvs.stages.train import predict_samples
 
-    names = ("dataset", "dataset_root", "view_num", "geo_model", "count")
+    names = ("dataset", "dataset_root", "view_num", "ref_view", "geo_model", "count")
     data = build(DataOptions, {name: getattr(args, name) for name in names}, "rsmvs predict")
     options = build(LearnedOptions, {"backend": args.backend}, "rsmvs predict")
     print(f"{predict_samples(args.loadckpt, data, options, args.out)} is written")

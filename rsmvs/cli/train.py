@@ -19,6 +19,7 @@ ALIASES = {
     "dataset": ("data", "dataset"),
     "dataset_root": ("data", "dataset_root"),
     "view_num": ("data", "view_num"),
+    "ref_view": ("data", "ref_view"),
     "geo_model": ("data", "geo_model"),
 }
 

@@ -79,9 +79,9 @@ class LearnedMatcher:
         h, w = stack.image.shape
         valid = seen[0, 0, :h, :w].numpy()
         height = z[0, 0, :h, :w].numpy() + np.float32(mid_height(stack))
-        parts = (np.where(valid, height, np.nan), confidence[0, 0, :h, :w].numpy() * valid)
-        deviation = np.where(valid, sigma[0, 0, :h, :w].numpy(), np.nan)
-        return Heights(*(p.astype(np.float32) for p in (*parts, deviation)))
+        nothing = np.float32(np.nan)
+        deviation = np.where(valid, sigma[0, 0, :h, :w].numpy(), nothing)
+        return Heights(np.where(valid, height, nothing), confidence[0, 0, :h, :w].numpy() * valid, deviation)
 
     def warnings(self, stack: ViewStack) -> list[str]:
         """Where the scene lies outside what the network was trained for."""

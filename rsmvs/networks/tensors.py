@@ -60,8 +60,9 @@ def stack_tensors(stacks: Sequence[ViewStack], min_interval: float = 0.0) -> Sta
     half = torch.tensor([(s.height_range[1] - s.height_range[0]) / 2 for s in stacks], dtype=torch.float32)
     interval = torch.tensor([min_interval or s.gsd for s in stacks], dtype=torch.float32)
     prior = rdm = None
-    if all(s.prior is not None for s in stacks):
-        prior = torch.cat([_padded((s.prior - mid_height(s)).astype(np.float32), shape, np.nan) for s in stacks])  # type: ignore[operator]
+    priors = [(s.prior, mid_height(s)) for s in stacks if s.prior is not None]
+    if len(priors) == len(stacks):
+        prior = torch.cat([_padded((p - z0).astype(np.float32), shape, np.nan) for p, z0 in priors])
     if all(s.rdm is not None for s in stacks):
         rdm = torch.cat([_padded_edge(s.rdm, shape) for s in stacks])  # type: ignore[arg-type]
     return StackTensors(images, masks, fields, torch.stack([-half, half], 1), interval, prior, rdm)

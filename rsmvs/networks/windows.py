@@ -33,8 +33,8 @@ def match_in_windows(stack: ViewStack, match: Callable[[ViewStack], Heights], wi
         for c in starts(w, window, overlap):
             part = cut(stack, r, c, min(window, h), min(window, w))
             found = match(part)
-            weight = np.where(np.isfinite(found.height), ramp(*part.image.shape, overlap), 0).astype(np.float32)
             ph, pw = part.image.shape
+            weight = np.where(np.isfinite(found.height), ramp(ph, pw, overlap), np.float32(0))
             block = sums[:, r : r + ph, c : c + pw]
             for i, values in enumerate((found.height, found.sigma, found.confidence)):
                 block[i] += np.where(weight > 0, np.nan_to_num(values), 0) * weight

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Subset
 
 from rsmvs.config import as_dict
 from rsmvs.errors import ConfigError
@@ -22,6 +23,7 @@ from rsmvs.options import LearnedOptions
 from rsmvs.simulate.samples import SampleOptions, SimulatedSamples
 from rsmvs.training.datasets import Crops
 from rsmvs.training.loop import train
+from rsmvs.training.readers import ViewFolders
 from rsmvs.training.tasks import CascadeTask
 
 _EVALUATION_SEED = 900_000_000  # simulated scenes of the fixed set: far from every training seed
@@ -49,20 +51,25 @@ def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
 
 
 def training_samples(data: DataOptions) -> tuple[Any, Any]:
-    """(samples to learn from, samples of the fixed set)."""
-    if data.dataset == "samples":
-        files = SampleFiles(data.dataset_root)
-        if data.evaluation >= len(files):
-            raise ConfigError("data.evaluation", f"takes all {len(files)} samples", "lower it, or give more samples")
-        cut = len(files) - data.evaluation
-        learned, fixed = SampleFiles(data.dataset_root), files
-        learned.paths, fixed.paths = files.paths[:cut], files.paths[cut:]
-        return learned, fixed
+    """(samples to learn from, samples of the fixed set). Of stored samples the last ones make the fixed set."""
+    if data.dataset != "simulated":
+        stored = stored_samples(data)
+        if data.evaluation >= len(stored):
+            raise ConfigError("data.evaluation", f"takes all {len(stored)} samples", "lower it, or give more samples")
+        cut = len(stored) - data.evaluation
+        return Subset(stored, range(cut)), Subset(stored, range(cut, len(stored)))
     camera = "satellite" if data.geo_model == "rpc" else "aerial"
     views = data.view_num or 3
     options = SampleOptions(width=data.size, height=data.size, views=views, camera=camera, gsd_min=data.gsd_min,
                             gsd_max=data.gsd_max)
     return SimulatedSamples(data.count, data.first_seed, options), SimulatedSamples(data.evaluation, _EVALUATION_SEED, options)
+
+
+def stored_samples(data: DataOptions) -> Any:
+    """The data set of a folder: the project's own samples, or a published layout."""
+    if data.dataset == "samples":
+        return SampleFiles(data.dataset_root)
+    return ViewFolders(data.dataset_root, data.view_num or 3, data.ref_view)
 
 
 def write_samples(config: TrainConfig, folder: str | Path) -> int:
@@ -93,7 +100,7 @@ def predict_samples(weights: str, data: DataOptions, options: LearnedOptions, fo
     """Height and confidence of every sample of a dataset as GeoTIFF, and their errors where the truth is known."""
     stored = read_weights(weights)
     match = LearnedMatcher(cascade_of(stored.tensors, stored.card, stored.path), stored.card, options)
-    samples = SampleFiles(data.dataset_root) if data.dataset == "samples" else training_samples(data)[0]
+    samples = training_samples(data)[0] if data.dataset == "simulated" else stored_samples(data)
     scores: dict[str, dict[str, float]] = {}
     for sample in (samples[i] for i in range(len(samples))):
         found = match(stack_of(sample))

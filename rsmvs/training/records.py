@@ -38,8 +38,9 @@ class TrainLog:
             if new:
                 writer.writerow(["step", *values])
             writer.writerow([step, *(f"{v:.7g}" for v in values.values())])
-        for key, value in values.items() if self.events else ():
-            self.events.add_scalar(f"{path.stem}/{key}", value, step)
+        if self.events is not None:
+            for key, value in values.items():
+                self.events.add_scalar(f"{path.stem}/{key}", value, step)
             self.events.flush()
 
 

@@ -175,6 +175,7 @@ class ProductOptions:
 class ReferenceOptions:
     dsm: str | None = opt(None, "reference DSM to evaluate against", path=True)
     classes: str | None = opt(None, "reference class map (LAS codes); figures are then told by class", path=True)
+    dtm: str | None = opt(None, "reference terrain; what stands on it is then compared in plan and volume", path=True)
     max_shift: float = opt(3.0, "largest horizontal shift searched between the DSM and the reference", unit="m", low=0, high=20)
     dem: str | None = opt(None, "coarse DEM that narrows the height search", path=True)
     dem_offset: float = opt(0.0, "added to the heights of the DEM to make them ellipsoidal: the geoid undulation of the area",

@@ -63,7 +63,7 @@ rule evaluate:
     input:
         dsm="products/dsm.tif",
         uncertainty="products/uncertainty.tif",
-        reference=local_files(CONFIG.reference.dsm, CONFIG.reference.classes),
+        reference=local_files(CONFIG.reference.dsm, CONFIG.reference.classes, CONFIG.reference.dtm),
     output:
         metrics="products/metrics.json",
     log:

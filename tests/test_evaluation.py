@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from rsmvs.errors import ConfigError, CoverageError, ImageError
 from rsmvs.evaluation.alignment import bilinear
-from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors
+from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors, Volumes
 from rsmvs.geometry.grid import Grid
 from rsmvs.io.raster import NODATA, write_raster
 from rsmvs.options import ReferenceOptions
@@ -117,6 +117,31 @@ def test_honest_sigmas_are_called_so() -> None:
     assert found["within_2"] == pytest.approx(95.45, abs=0.3)
     assert all(b["rmse"] == pytest.approx(b["sigma"], rel=0.1) for b in found["bins"])
     assert shy.result()["within_1"] == pytest.approx(38.3, abs=0.5)
+
+
+def test_volumes_of_boxes() -> None:
+    """Truth: 100 cells of 10 m. Found: 80 of them 12 m high, and 20 elsewhere 5 m high."""
+    truth, surface = np.zeros(200), np.zeros(200)
+    truth[:100], surface[20:100], surface[150:170] = 10.0, 12.0, 5.0
+    whole, halves = Volumes(), Volumes()
+    whole.feed(surface, truth, surface > 2, truth > 2)
+    for part in (slice(0, 90), slice(90, 200)):
+        halves.feed(surface[part], truth[part], surface[part] > 2, truth[part] > 2)
+    found = whole.result()
+    assert found == halves.result()
+    assert found["area"] == {"completeness": 80.0, "correctness": 80.0, "iou": round(100 * 80 / 120, 4)}
+    assert found["volume"]["completeness"] == 80.0
+    assert found["volume"]["correctness"] == pytest.approx(100 * 800 / 1060, abs=1e-4)
+    assert found["volume"]["iou"] == pytest.approx(100 * 800 / (1060 + 1000 - 800), abs=1e-4)
+
+
+def test_what_stands_on_the_terrain(tmp_path: Path) -> None:
+    ground = np.full(GRID.shape, 900.0, np.float32)
+    truth = ground.copy()
+    truth[50:100, 50:150] = 910.0
+    paths = [_write(tmp_path / n, v) for n, v in (("t.tif", truth), ("g.tif", ground), ("d.tif", truth - 1.0))]
+    found = evaluate(paths[2], ReferenceOptions(dsm=paths[0], dtm=paths[1], max_shift=0))
+    assert found["standing"]["area"]["iou"] == found["standing"]["volume"]["iou"] == 100.0  # 1 m is a shift
 
 
 def test_bilinear_is_exact_on_a_plane_and_at_centres() -> None:

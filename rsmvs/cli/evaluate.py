@@ -15,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", required=True, help="reference DSM")
     parser.add_argument("--classes", help="class map of the surface")
     parser.add_argument("--reference-classes", help="class map of the reference (LAS codes); figures are then told by class")
+    parser.add_argument("--reference-dtm", help="reference terrain; what stands on it is then compared in plan and volume")
+    parser.add_argument("--uncertainty", help="uncertainty of the surface in metres; it is then compared with the errors")
     parser.add_argument("--max-shift", type=float, help="largest horizontal shift searched between the two, in metres")
     parser.add_argument("--json", help="write all figures to this file")
 
@@ -26,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
     from rsmvs.options import ReferenceOptions
     from rsmvs.stages.products import evaluate
 
-    values = {"dsm": args.reference, "classes": args.reference_classes, "max_shift": args.max_shift}
+    values = {"dsm": args.reference, "classes": args.reference_classes, "dtm": args.reference_dtm, "max_shift": args.max_shift}
     options = build(ReferenceOptions, {k: v for k, v in values.items() if v is not None}, "arguments")
-    result = evaluate(args.dsm, options, args.json, classes=args.classes)
+    result = evaluate(args.dsm, options, args.json, classes=args.classes, uncertainty=args.uncertainty)
     Console(highlight=False).print(figures(result))
     return 0
 

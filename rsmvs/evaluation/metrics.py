@@ -139,6 +139,36 @@ class Calibration:
         }
 
 
+class Volumes:
+    """What stands on the ground, in plan and in volume: completeness, correctness and IoU as CORE3D has them.
+
+    Completeness is the share of the truth that is found, correctness the share of what is found that is true. Volumes
+    count above the truth's terrain, the same for both.
+    """
+
+    def __init__(self) -> None:
+        self.area = np.zeros(3)  # cells: both, surface, truth
+        self.volume = np.zeros(3)  # cells x metres
+
+    def feed(self, surface: Any, truth: Any, standing: Any, truly_standing: Any) -> None:
+        """Heights above the truth's terrain (m; NaN without), and masks of the cells where something stands."""
+        found = np.asarray(standing, bool) & np.isfinite(surface)
+        real = np.asarray(truly_standing, bool) & np.isfinite(truth)
+        self.area += np.array([(found & real).sum(), found.sum(), real.sum()])
+        ours, theirs = (np.where(m, np.maximum(np.nan_to_num(h), 0), 0) for m, h in ((found, surface), (real, truth)))
+        self.volume += np.array([np.minimum(ours, theirs).sum(), ours.sum(), theirs.sum()])
+
+    def result(self) -> dict[str, dict[str, float]]:
+        """Percent, for `area` and for `volume`."""
+        out = {}
+        for name, (both, surface, truth) in (("area", self.area), ("volume", self.volume)):
+            shares = (both / w if w else 0.0 for w in (truth, surface, surface + truth - both))
+            out[name] = dict(
+                zip(("completeness", "correctness", "iou"), (round(100.0 * float(s), 4) for s in shares), strict=True)
+            )
+        return out
+
+
 def _percent(part: int, whole: int) -> float:
     return round(100.0 * part / whole, 4) if whole else 0.0
 

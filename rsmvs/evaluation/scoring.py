@@ -11,11 +11,13 @@ import numpy as np
 
 from rsmvs.errors import CoverageError
 from rsmvs.evaluation.alignment import SMOOTHING, Patch, Shift, bilinear, cells_of, pixel_rates, search_shift, smoothed
-from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors
+from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors, Volumes
 from rsmvs.io.surfaces import Surface
 from rsmvs.types import CLASS_CODES, CLASS_NAMES, F64, Window
 
 SLOPES = (0.0, 5.0, 20.0, 40.0, 90.0)  # degrees: flat, hilly, steep ground and roofs, walls
+STANDING = 2.0  # m above the ground
+BUILT = (6, 17)  # building, elevated road
 _SEARCH_BLOCK = 512  # cells
 _SEARCH_BLOCKS = 16  # blocks used for the search, spread over the area
 _SEARCH_LOOKS = 64  # blocks looked at to find them
@@ -31,6 +33,7 @@ class Scene:
     truth_classes: Surface | None = None
     classes: Surface | None = None
     sigma: Surface | None = None
+    terrain: Surface | None = None  # of the truth
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,15 @@ class Block:
     """Valid truth cells of one window. errors (n,): surface - truth in metres, NaN without a value; x, y (n,) metres."""
 
     errors: F64
+    truth: F64  # metres
     slope: F64  # degrees, of the truth; NaN at its rim
     x: F64
     y: F64
 
 
 def score(scene: Scene, *, align: bool = True, max_shift: float = 3.0, step: float = 0.25) -> dict[str, Any]:
-    """Figures of the scene: `raw`, `shift`, `aligned`, `by_class`, `by_slope`, `classes`, `uncertainty`, `histogram`.
+    """Figures of the scene: `raw`, `shift`, `aligned`, `by_class`, `by_slope`, `classes`, `standing`, `uncertainty`,
+    `histogram`; those that the scene has the data for.
 
     The shift is the translation (m) that was added to the surface for everything but `raw`. Errors: CoverageError when
     no cell of the truth has a value.
@@ -71,6 +76,8 @@ def score(scene: Scene, *, align: bool = True, max_shift: float = 3.0, step: flo
             out[f"by_{kind}"] = found
     if scene.classes is not None and scene.truth_classes is not None:
         out["classes"] = _classes(scene, shift)
+    if scene.terrain is not None:
+        out["standing"] = _standing(scene, shift)
     if scene.sigma is not None:
         out["uncertainty"] = _calibration(scene, shift)
     out["histogram"] = groups["all"].histogram(shift.dz)
@@ -99,7 +106,7 @@ def blocks(scene: Scene, shift: Shift, size: int = 1024) -> Iterator[Block]:
             col, row = col - dc, row - dr
         around = scene.surface.window_around(col, row)
         sampled = bilinear(scene.surface.read(around), col - around.col, row - around.row)
-        yield Block(sampled - inner[known] + shift.dz, slope, x, y)
+        yield Block(sampled - inner[known] + shift.dz, inner[known], slope, x, y)
 
 
 def _slope(heights: F64, truth: Surface) -> F64:
@@ -149,6 +156,22 @@ def _calibration(scene: Scene, shift: Shift) -> dict[str, Any]:
         assert scene.sigma is not None
         errors.feed(block.errors, scene.sigma.values_at(block.x - shift.dx, block.y - shift.dy))
     return errors.result()
+
+
+def _standing(scene: Scene, shift: Shift) -> dict[str, Any]:
+    """Buildings and bridges where both class maps are there, else all that is higher than STANDING above the ground."""
+    volumes = Volumes()
+    for block in blocks(scene, shift):
+        assert scene.terrain is not None
+        truth = block.truth - scene.terrain.values_at(block.x, block.y)
+        surface = truth + block.errors
+        if scene.classes is not None and scene.truth_classes is not None:
+            maps = (scene.classes, scene.truth_classes)
+            masks = [np.isin(m.labels_at(block.x, block.y), BUILT) for m in maps]
+        else:
+            masks = [surface > STANDING, truth > STANDING]
+        volumes.feed(surface, truth, *masks)
+    return volumes.result()
 
 
 def search_patches(scene: Scene) -> list[Patch]:

@@ -246,7 +246,8 @@ def evaluate(
         def surface(path: str | Path | None) -> Any:
             return None if path is None else files.enter_context(opened_surface(path, crs))
 
-        scene = Scene(surface(dsm), truth, surface(reference.classes), surface(classes), surface(uncertainty))
+        maps = (surface(p) for p in (reference.classes, classes, uncertainty, reference.dtm))
+        scene = Scene(surface(dsm), truth, *maps)
         result = {"revision": EVALUATE_REVISION} | score(scene, max_shift=reference.max_shift)
     if out_json is not None:
         write_json(out_json, result)

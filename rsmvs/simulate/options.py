@@ -48,7 +48,7 @@ class ViewOptions:
 @dataclass(frozen=True)
 class SimulateOptions:
     seed: int = opt(0, "same seed, same bytes", low=0)
-    scene: SceneOptions = section(SceneOptions, "what is on the ground")  # noqa: RUF009 (a field)
+    scene: SceneOptions = section(SceneOptions, "what is on the ground")
     views: tuple[ViewOptions, ...] = opt((), "the acquisitions")
     tile_size: float = opt(128.0, "tile size of the configuration that is written", unit="m", low=16, high=20000)
 

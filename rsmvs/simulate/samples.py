@@ -48,6 +48,7 @@ class ViewSet:
     biases: F64
     gsd: float
     seed: int
+    kind: str = "simulated"
 
 
 def training_sample(seed: int, options: SampleOptions) -> ViewSet:
@@ -64,12 +65,15 @@ def training_sample(seed: int, options: SampleOptions) -> ViewSet:
     if options.camera == "aerial":
         views = aerial_views(scene, options.views, (options.width, options.height), gsd, options.bands, seed)
     else:
-        views = _satellite_views(scene, dice, options, gsd, seed)
+        views = satellite_views(scene, dice, options, gsd, seed)
     biases = np.array([[dice.gauss(0, options.bias) for _ in range(2)] if k else [0.0, 0.0] for k in range(len(views))])
     return ViewSet(scene, views, biases, gsd, seed)
 
 
-def _satellite_views(scene: Scene, dice: random.Random, options: SampleOptions, gsd: float, seed: int) -> tuple[Rendering, ...]:
+def satellite_views(
+    scene: Scene, dice: random.Random, options: SampleOptions, gsd: float, seed: int, baked: Light | None = None
+) -> tuple[Rendering, ...]:
+    """Views of the scene's middle, the reference first; `baked`: the one light of a scene that brings its shadows."""
     base = _first_view(dice, options, gsd)
     lights: dict[tuple[float, float], Light] = {}
     views = []
@@ -78,7 +82,7 @@ def _satellite_views(scene: Scene, dice: random.Random, options: SampleOptions, 
         view = view if k == 0 else _turned(dice, options, base, view)
         sun = (view.sun_azimuth, view.sun_elevation)
         if sun not in lights:
-            lights[sun] = light_of(scene, *sun)
+            lights[sun] = baked or light_of(scene, *sun)
         views.append(render_view(scene, view, seed * 100 + k, (options.width, options.height), lights[sun], quick=True))
     return tuple(views)
 
@@ -144,7 +148,7 @@ def sample_of(views: ViewSet, slack: float) -> Sample:
     ]
     classes = np.where(np.isnan(heights), UNLABELLED, reference.classes).astype(np.int16)
     images = tuple(_floats(view) for view in views.views)
-    return Sample(f"simulated-{views.seed}", images, tuple(warps), heights, classes, None, search, views.gsd)
+    return Sample(f"{views.kind}-{views.seed}", images, tuple(warps), heights, classes, None, search, views.gsd)
 
 
 def _floats(view: Rendering) -> F32:

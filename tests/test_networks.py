@@ -12,9 +12,10 @@ from analytic_scene import field, sample
 from rsmvs.geometry.warp import WarpField
 from rsmvs.geometry.warp_torch import at_stride, dense_field, lookup_field, normalised_field, sample_planes, source_pixels
 from rsmvs.network_options import CascadeOptions
-from rsmvs.networks.cascade import Cascade, Polish, StageHeights
+from rsmvs.networks.cascade import Cascade, StageHeights
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility, zncc
 from rsmvs.networks.features import FeatureNet, upsampled
+from rsmvs.networks.polish import Polish
 from rsmvs.networks.rdm_fusion import RDMFusion, RDMGuide
 from rsmvs.networks.regularizers import ConvGRU, HeightPlanes, RecurrentED, StreamedReadOut, UNet3D, read_volume
 from rsmvs.networks.tensors import normalised, stack_of, stack_tensors
@@ -390,13 +391,23 @@ def test_normalisation_ignores_gaps():
     assert values[4:].std() == pytest.approx(1, abs=1e-3)
 
 
-def test_polish_starts_as_the_identity_and_invents_no_height():
-    z = torch.rand(1, 1, 16, 16) * 20
-    one = torch.ones_like(z)
-    polish, feats = Polish(4).eval(), torch.randn(1, 4, 16, 16)
+@pytest.mark.parametrize("with_prior", [False, True])
+def test_polish_starts_as_its_base_and_invents_no_height(with_prior):
+    z, one = torch.rand(1, 1, 16, 16) * 20, torch.ones(1, 1, 16, 16)
+    prior = torch.rand(1, 1, 16, 16) * 20 + 30 if with_prior else None
+    polish, feats, interval = Polish(4, with_prior).eval(), torch.randn(1, 4, 16, 16), torch.ones(1, 1, 1, 1)
+    base = z if prior is None else prior
     with torch.no_grad():
-        assert (polish(StageHeights(z, one, one, one, 1), feats).z - z).abs().max() < 1.5
+        assert (polish(z, one, one, feats, interval, prior) - base).abs().max() < 3
         torch.nn.init.normal_(polish.weigh[2].weight, std=2.0)
-        wild = polish(StageHeights(z, one, one, one, 1), feats).z
-    assert float(wild.min()) >= float(z.min()) - 1e-4
-    assert float(wild.max()) <= float(z.max()) + 1e-4
+        wild = polish(z, one, one, feats, interval, prior)
+    assert float(wild.min()) >= float(torch.minimum(z, base).min()) - 1e-4
+    assert float(wild.max()) <= float(torch.maximum(z, base).max()) + 1e-4
+
+
+def test_polish_takes_the_found_height_where_the_prior_has_none():
+    z, one = torch.full((1, 1, 16, 16), 7.0), torch.ones(1, 1, 16, 16)
+    prior = torch.full_like(z, torch.nan)
+    with torch.no_grad():
+        found = Polish(4, True).eval()(z, one, one, torch.randn(1, 4, 16, 16), torch.ones(1, 1, 1, 1), prior)
+    torch.testing.assert_close(found, z)

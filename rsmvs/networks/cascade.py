@@ -8,7 +8,7 @@ no camera: rays are fields, heights are metres above the middle of the range (z)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from rsmvs.geometry.warp_torch import lookup_field
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility
-from rsmvs.networks.features import FeatureNet, conv_block, upsampled
+from rsmvs.networks.features import FeatureNet, upsampled
+from rsmvs.networks.polish import Polish
 from rsmvs.networks.rdm_fusion import RDMFusion, RDMGuide, normalised_rdm
 from rsmvs.networks.regularizers import HeightPlanes, RecurrentED, UNet3D
 
@@ -83,7 +84,7 @@ class Cascade(nn.Module):
         self.visibility = Visibility() if options.visibility else None
         self.rdm_fusion = RDMFusion(channels) if options.rdm else None
         self.rdm_guides = nn.ModuleList(RDMGuide() for _ in STRIDES[1:]) if options.rdm_guide else None
-        self.polish = Polish(channels[0]) if options.polish else None
+        self.polish = Polish(channels[0], options.prior != "none") if options.polish else None
 
     def forward(self, stack: StackTensors) -> list[StageHeights]:
         """The stages that ran, coarse to fine; the last one is the result."""
@@ -106,7 +107,9 @@ class Cascade(nn.Module):
             z, sigma = planes.at(read.index), read.deviation * step
             stages.append(StageHeights(z, sigma, read.confidence, step, STRIDES[i], span))
         if self.polish is not None:
-            stages.append(self.polish(stages[-1], feats[0][-1]))
+            last, interval = stages[-1], stack.interval.view(-1, 1, 1, 1)
+            z = self.polish(last.z, last.sigma, last.confidence, feats[0][-1], interval, stack.prior)
+            stages.append(replace(last, z=z))
         return stages
 
     def _sweep(self, stack: StackTensors, feats: list[torch.Tensor], stride: int) -> PlaneSweep:
@@ -158,37 +161,3 @@ def _planes_around_prior(
     middle = (top + bottom) / 2
     half = torch.maximum((top - bottom) / 2 + _PRIOR_MARGIN * stack.interval.view(-1, 1, 1, 1), distance_b111 * (n - 1) / 2)
     return HeightPlanes(middle - half, 2 * half / (n - 1), n)
-
-
-class Polish(nn.Module):
-    """Each height becomes a convex combination of 25 heights nearby, weighted by a small network that sees the image.
-
-    Sharpens edges that the search has blurred, and can invent no height (after Park et al., NLSPN, ECCV 2020, one
-    step). Starts as the identity, nearly.
-    """
-
-    offsets = (-4, -1, 0, 1, 4)
-
-    def __init__(self, c_in: int, width: int = 16) -> None:
-        super().__init__()
-        n = len(self.offsets) ** 2
-        self.weigh = nn.Sequential(conv_block(c_in + 3, width), conv_block(width, width), nn.Conv2d(width, n, 3, padding=1))
-        last = self.weigh[2]
-        assert isinstance(last, nn.Conv2d)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        nn.init.constant_(last.bias[n // 2 : n // 2 + 1], 6.0)
-
-    def forward(self, last: StageHeights, feats_bchw: torch.Tensor) -> StageHeights:
-        z, reach = last.z.detach(), max(self.offsets)
-        h, w = z.shape[-2:]
-        local = F.avg_pool2d(z, 2 * reach + 1, 1, reach, count_include_pad=False)
-        relief = ((z - local) / (10 * last.step.detach())).clamp(-3, 3)
-        sure = torch.cat([relief, last.confidence.detach(), (last.sigma / last.step).detach()], 1)
-        weights = torch.softmax(self.weigh(torch.cat([feats_bchw, sure], 1)).float(), 1)
-        padded = F.pad(last.z, (reach,) * 4, mode="replicate")
-        shifts = [(r, c) for r in self.offsets for c in self.offsets]
-        polished = torch.zeros_like(z)
-        for k, (r, c) in enumerate(shifts):
-            polished = polished + weights[:, k : k + 1] * padded[:, :, reach + r : reach + r + h, reach + c : reach + c + w]
-        return StageHeights(polished, last.sigma, last.confidence, last.step, last.stride)

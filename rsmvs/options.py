@@ -93,7 +93,7 @@ class SelectOptions:
     best_angle: float = opt(15.0, "convergence angle that scores best", unit="deg", low=1, high=60)
     max_angle: float = opt(50.0, "largest convergence angle of reference and source", unit="deg", low=1, high=120)
     min_overlap: float = opt(0.1, "smallest share of the tile that a view must see", low=0, high=1)
-    min_score: float = opt(0.2, "smallest score of a source, relative to the best source of its reference", low=0.001, high=1)
+    min_score: float = opt(0.5, "smallest score of a source, relative to the best source of its reference", low=0.001, high=1)
     max_days: float = opt(60.0, "largest time between reference and source where closer ones exist", unit="d", low=0)
     min_points: int = opt(20, "tie points in and around a tile that its height range may rest on", low=3, high=10000)
     height_margin: float = opt(30.0, "height searched above the highest tie points; half of it below the lowest",

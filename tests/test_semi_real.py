@@ -59,7 +59,7 @@ def test_a_semi_real_scene_is_its_dsm_and_shows_its_orthoimage(products: Path, t
     again = orthoimage(scene, baked_light(scene), grid)[0].astype(float)
     known = (ortho > 0) & (ortho < 2000)
     found = np.corrcoef(again[known], ortho[known])[0, 1]  # four lines of sight a cell: a little softer than the original
-    assert found > 0.85 and np.corrcoef(again[:, 2:][known[:, 2:]], ortho[:, :-2][known[:, 2:]])[0, 1] < found - 0.15
+    assert found > 0.8 and np.corrcoef(again[:, 2:][known[:, 2:]], ortho[:, :-2][known[:, 2:]])[0, 1] < found - 0.15
 
 
 def test_semi_real_views_agree_through_their_heights(products: Path, town: Scene) -> None:

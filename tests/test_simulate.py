@@ -60,14 +60,14 @@ def test_pushbroom_sees_its_target_as_asked(incidence: float, azimuth: float, la
 def test_rays_meet_a_plane_and_a_box_where_algebra_says() -> None:
     i, j = np.mgrid[:64, :64]
     plane = np.asarray(5.0 + 0.1 * j - 0.05 * i, np.float32)
-    t = first_hit(plane, *block_maxima(plane), 10.0, 40.0, 30.0, 50.0, 20.0, -10.0)
+    t = first_hit(plane, *block_maxima(plane), 10.0, 40.0, 30.0, 50.0, 20.0, -10.0, 0.0)
     x, y, z = 10 + 40 * t, 40 - 20 * t, 30 - 40 * t
     assert z == pytest.approx(5.0 + 0.1 * x - 0.05 * y, abs=0.01)
     box = np.zeros((64, 64), np.float32)
     box[20:40, 20:40] = 10.0
-    down = first_hit(box, *block_maxima(box), 30.0, 30.0, 20.0, 30.0, 30.0, -1.0)
+    down = first_hit(box, *block_maxima(box), 30.0, 30.0, 20.0, 30.0, 30.0, -1.0, 0.0)
     assert 20 - 21 * down == pytest.approx(10.0, abs=0.01)
-    behind = first_hit(box, *block_maxima(box), 5.0, 30.0, 12.0, 65.0, 30.0, -3.0)  # falls a metre every four cells
+    behind = first_hit(box, *block_maxima(box), 5.0, 30.0, 12.0, 65.0, 30.0, -3.0, 0.0)  # falls a metre every four cells
     assert 12 - 15 * behind == pytest.approx(12 - (19 - 5) / 4, abs=0.3)  # stopped by the wall between columns 19 and 20
 
 

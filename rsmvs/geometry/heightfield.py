@@ -49,16 +49,20 @@ def bilinear(field: F32, x: float, y: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def first_hit(
-    surface: F32, maxima: F32, coarse: F32, x0: float, y0: float, z0: float, x1: float, y1: float, z1: float
+    surface: F32, maxima: F32, coarse: F32, x0: float, y0: float, z0: float, x1: float, y1: float, z1: float, start: float
 ) -> float:
-    """Parameter in [0, 1] where the segment from (x0, y0, z0) down to (x1, y1, z1) first meets the surface.
+    """Parameter in [start, 1] where the segment from (x0, y0, z0) down to (x1, y1, z1) first meets the surface.
 
     maxima, coarse: highest points of blocks of BLOCK and of BLOCK^2 cells. A ray above a block's highest point passes it
-    at once; elsewhere it walks in half cells.
+    at once; elsewhere it walks in half cells. Nothing is looked for before `start`; where that is below the surface
+    already, the search begins at 0.
     """
     dx, dy, dz = x1 - x0, y1 - y0, z1 - z0
     step = 0.5 / max(abs(dx), abs(dy), 0.5)
-    t, above = 0.0, 0.0
+    t = start
+    if t > 0.0 and z0 + t * dz <= bilinear(surface, x0 + t * dx, y0 + t * dy):
+        t = 0.0
+    above = t
     while t < 1.0:
         leave, high = _block(coarse, BLOCK * BLOCK, x0, y0, dx, dy, t)
         if z0 + leave * dz >= high:
@@ -143,7 +147,7 @@ def cast_heights(
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             x0, y0, x1, y1 = ray_ends(ends, step, c, r)
-            t = first_hit(surface, *maxima, x0, y0, high, x1, y1, low)
+            t = first_hit(surface, *maxima, x0, y0, high, x1, y1, low, 0.0)
             x, y = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
             out[r, c], classes[r, c] = np.nan, -1
             if 0 <= x <= surface.shape[1] - 1 and 0 <= y <= surface.shape[0] - 1:

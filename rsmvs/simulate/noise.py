@@ -7,6 +7,8 @@ import numpy as np
 
 from rsmvs.types import F32
 
+_COARSE = 4
+
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], wavelength: float) -> F32:
     """Field (h, w) of zero mean and unit deviation that varies over about `wavelength` cells.
@@ -14,6 +16,10 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], wavelength: f
     Values of a random lattice, interpolated cubically: cheap, and each lattice is turned its own way, so that no
     direction shows.
     """
+    if wavelength >= _COARSE * 6:  # made on a coarser grid, ten times as fast, with no visible difference
+        small = smooth_noise(rng, (shape[0] // _COARSE + 2, shape[1] // _COARSE + 2), wavelength / _COARSE)
+        large = cv2.resize(small, None, fx=_COARSE, fy=_COARSE, interpolation=cv2.INTER_LINEAR)
+        return np.ascontiguousarray(large[: shape[0], : shape[1]])
     step = max(wavelength / 2, 1.0)
     if step == 1.0:
         return rng.standard_normal(shape, np.float32)

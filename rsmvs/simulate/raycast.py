@@ -43,13 +43,25 @@ def shadow_heights(surface: F32, dx: float, dy: float, drop: float) -> F32:
     return shadow
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _start(known: F32, row: int, col: int, heights: tuple[float, float], margin: float) -> float:
+    """Where a line of sight within a pixel can start: a little above what the pixels about it see."""
+    top = -np.inf
+    for i in range(max(row - 1, 0), min(row + 2, known.shape[0])):
+        for j in range(max(col - 1, 0), min(col + 2, known.shape[1])):
+            if not known[i, j] <= top:  # NaN, too, ends the shortcut
+                top = known[i, j] if known[i, j] == known[i, j] else np.inf
+    return max((heights[0] - top - margin) / (heights[0] - heights[1]), 0.0)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def shade(
     layers: Any, maxima: tuple[F32, F32], ends: F64, step: float, heights: tuple[float, float], cell: float,
-    top: F32, side: F32, sun: Any, sky: F32, beam: F32, offsets: F64, out: F32,
+    top: F32, side: F32, sun: Any, sky: F32, beam: F32, offsets: F64, known: F32, out: F32,
 ) -> None:
     """Radiance (c, h, w), the mean of the lines of sight at `offsets` (n, 2) (px) from each pixel's centre.
 
+    known: (h, w) heights at the pixel centres, NaN where not known: lines of sight start close above them.
     layers: surface, classes, material, albedo, shadow heights, openness to the sky (0 to 1). top, side: (material, c)
     reflectance; sun: unit vector (x in cells east, y in cells south, up); sky, beam: (c,) irradiance.
     """
@@ -57,9 +69,10 @@ def shade(
     high, low = heights
     for r in range(out.shape[1]):
         for c in range(out.shape[2]):
+            start = _start(known, r, c, heights, 3.0 * cell)
             for n in range(len(offsets)):
                 x0, y0, x1, y1 = ray_ends(ends, step, c + offsets[n, 0], r + offsets[n, 1])
-                t = first_hit(surface, *maxima, x0, y0, high, x1, y1, low)
+                t = first_hit(surface, *maxima, x0, y0, high, x1, y1, low, start)
                 x = min(max(x0 + t * (x1 - x0), 0.0), surface.shape[1] - 1.001)
                 y = min(max(y0 + t * (y1 - y0), 0.0), surface.shape[0] - 1.001)
                 z = high + t * (low - high)

@@ -98,7 +98,7 @@ def render_camera(scene: Scene, exact: Sight, camera: Camera, error: float, opti
     cast_heights((scene.surface, scene.classes), scene.maxima, ends, LATTICE_PX, heights, truth, classes)
     albedo = drive_cars(scene, options.cars, rng)
     offsets = _THIRDS if quick else _QUARTERS
-    radiance = shaded(scene, light, ends, heights, size[::-1], options, albedo, offsets)
+    radiance = shaded(scene, light, ends, heights, options, albedo, offsets, truth)
     add_glint(radiance, classes == WATER, options, rng)
     clouded = add_air(radiance, options, rng)
     bands = digitise(radiance, options, rng)
@@ -106,15 +106,15 @@ def render_camera(scene: Scene, exact: Sight, camera: Camera, error: float, opti
     return Rendering(bands, truth, classes, clouded, camera, exact, error, options)
 
 
-def shaded(scene: Scene, light: Light, ends: F64, heights: tuple[float, float], shape: tuple[int, ...],
-           options: ViewOptions, albedo: F32, offsets: F64) -> F32:
-    """Radiance (c, h, w) along the lines of sight of a lattice (see `ray_lattice`)."""
+def shaded(scene: Scene, light: Light, ends: F64, heights: tuple[float, float], options: ViewOptions, albedo: F32,
+           offsets: F64, known: F32) -> F32:
+    """Radiance (c, h, w) along the lines of sight of a lattice (see `ray_lattice`); known: (h, w) heights or NaN."""
     mix = band_mix(options.bands)
-    out = np.zeros((mix.shape[1], *shape), np.float32)
+    out = np.zeros((mix.shape[1], *known.shape), np.float32)
     palette = seasonal_palette(scene.palette, options.season).in_bands(mix)
     layers = (scene.surface, scene.classes, scene.material, albedo, light.shadow, light.openness)
     shade(layers, scene.maxima, ends, LATTICE_PX, heights, scene.grid.step, palette.top, palette.side, light.sun,
-          SKY @ mix, BEAM @ mix, offsets, out)  # fmt: skip
+          SKY @ mix, BEAM @ mix, offsets, known, out)  # fmt: skip
     return out
 
 
@@ -162,5 +162,6 @@ def orthoimage(scene: Scene, light: Light, grid: Grid, bands: str = "pan") -> ND
     ends = np.ascontiguousarray(np.stack([x, y, x, y], axis=-1))
     heights = (scene.heights[1] + 1.0, scene.heights[0] - 1.0)
     options = ViewOptions(noise=0.0, psf=0.0, bands=bands)
-    radiance = shaded(scene, light, ends, heights, grid.shape, options, scene.albedo, _QUARTERS)
+    unknown = np.full(grid.shape, np.nan, np.float32)
+    radiance = shaded(scene, light, ends, heights, options, scene.albedo, _QUARTERS, unknown)
     return digitise(radiance, options, np.random.default_rng(0))

@@ -24,6 +24,7 @@ from rsmvs.io.pointcloud import read_points
 from rsmvs.io.raster import NODATA, write_raster
 from rsmvs.options import AreaOptions, LedgerOptions, ProductOptions
 from rsmvs.stages.products import derive_surfaces, mosaic_scene, read_tile, verdict
+from rsmvs.stages.report import picture_scene
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,27 @@ def test_same_tiles_give_the_same_bytes(scene: Path, tmp_path: Path) -> None:
     for path in (scene / "products").iterdir():
         assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256((tmp_path / path.name).read_bytes()).digest(), path
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in (scene / "products").iterdir())
+
+
+def test_an_ortho_in_colour_keeps_its_bands(scene: Path, tmp_path: Path) -> None:
+    tile = area_tiles(AREA)[0]
+    ledger = write_tile(tmp_path / "tiles", tile)
+    with rasterio.open(ledger.parent / "ortho.tif") as src:
+        grey = src.read(1)
+    colour = [grey, grey // 2, grey // 3]
+    names = ("red", "green", "blue")
+    grid = Grid.covering(tile.bounds, AREA.resolution)
+    write_raster(ledger.parent / "ortho.tif", colour, grid=grid, crs=CRS, nodata=0, names=names)
+    mosaic_scene([ledger], AREA, ProductOptions(), tmp_path)
+    assert cog_validate(tmp_path / "ortho.tif", strict=True)[0]
+    with rasterio.open(tmp_path / "ortho.tif") as src:
+        assert src.descriptions == names
+        assert src.colorinterp[0].name == "red"
+        red, _, blue = src.read()
+    assert (blue == red // 3).all() and red.any()
+    picture_scene(tmp_path / "dsm.tif", tmp_path / "ortho.tif", tmp_path / "p.png")
+    with rasterio.open(tmp_path / "p.png") as src:
+        assert src.count == 3
 
 
 def test_a_scene_without_any_tile_is_empty_not_missing(tmp_path: Path) -> None:

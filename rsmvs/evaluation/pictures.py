@@ -51,15 +51,16 @@ def relief(heights: Any, step: float, limits: tuple[float, float] | None = None)
     return out
 
 
-def grey(image: Any) -> RGB:
-    """An image (h, w), NaN without data, stretched between 1 and 99 % of its values, (h, w, 3)."""
+def stretched(image: Any) -> RGB:
+    """An image (h, w) or (h, w, 3), NaN without data, each band stretched between 1 and 99 % of its values; (h, w, 3)."""
     image = np.asarray(image, np.float64)
-    known = np.isfinite(image)
+    bands = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
+    known = np.isfinite(bands).all(axis=-1)
     if not known.any():
-        return np.full((*image.shape, 3), EMPTY, np.uint8)
-    low, high = np.percentile(image[known], (1, 99))
-    level = np.clip((image - low) / max(high - low, 1e-6), 0, 1) ** 0.8 * 255  # a little gamma opens the shadows
-    out = np.repeat(np.nan_to_num(level).astype(np.uint8)[..., None], 3, axis=-1)
+        return np.full((*known.shape, 3), EMPTY, np.uint8)
+    low, high = np.percentile(bands[known], (1, 99), axis=0)
+    level = np.clip((bands - low) / np.maximum(high - low, 1e-6), 0, 1) ** 0.8 * 255  # a little gamma opens the shadows
+    out = np.nan_to_num(level).astype(np.uint8)
     out[~known] = EMPTY
     return out
 

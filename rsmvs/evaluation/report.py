@@ -126,8 +126,8 @@ def adjustment_rows(report: Mapping[str, Any] | None, picture: bytes | None) -> 
             "id": name,
             "observations": v["observations"],
             "rejected": v["rejected"],
-            "before": v["before"]["median_px"],
-            "after": v["after"]["median_px"],
+            "before": (v["before"] or {}).get("median_px"),  # none: a view without tie points
+            "after": (v["after"] or {}).get("median_px"),
             "shift": v["shift_px"],
             "flags": v["flags"],
         }

@@ -112,8 +112,17 @@ def read_band(path: str | Path, band: int = 1) -> tuple[Any, Affine, Any]:
         return values, src.transform, src.crs
 
 
-def read_small(path: str | Path, side: int, codes: bool = False) -> tuple[Any, float]:
-    """(values (h, w), cell size) of the first band with at most `side` cells: averages as floats, NaN without data.
+def read_bands(path: str | Path) -> tuple[Any, Affine]:
+    """(values (band, h, w), transform) of a raster; floats come with NaN where there is no data."""
+    with opened(path) as src:
+        values = src.read()
+        if np.issubdtype(values.dtype, np.floating):
+            values = np.where(src.read_masks() > 0, values, np.nan).astype(values.dtype)
+        return values, src.transform
+
+
+def read_small(path: str | Path, side: int, codes: bool = False, band: int = 1) -> tuple[Any, float]:
+    """(values (h, w), cell size) of a band with at most `side` cells: averages as floats, NaN without data.
 
     codes: values as they are, of the nearest cells.
     """
@@ -121,8 +130,8 @@ def read_small(path: str | Path, side: int, codes: bool = False) -> tuple[Any, f
         factor = max(1.0, max(src.width, src.height) / side)
         shape = (max(1, round(src.height / factor)), max(1, round(src.width / factor)))
         if codes:
-            return src.read(1, out_shape=shape, resampling=Resampling.nearest), abs(src.transform.a) * src.width / shape[1]
-        values = src.read(1, out_shape=shape, masked=True, resampling=Resampling.average)
+            return src.read(band, out_shape=shape, resampling=Resampling.nearest), abs(src.transform.a) * src.width / shape[1]
+        values = src.read(band, out_shape=shape, masked=True, resampling=Resampling.average)
         return np.ma.filled(values.astype(np.float32), np.nan), abs(src.transform.a) * src.width / shape[1]
 
 
@@ -138,6 +147,20 @@ def read_onto(path: str | Path, like: str | Path, shape: tuple[int, int], shift:
         grid = {"crs": own[target], "transform": transform, "width": shape[1], "height": shape[0]}
         with WarpedVRT(src, src_crs=own[src], nodata=NODATA, resampling=Resampling.average, dtype="float32", **grid) as warped:
             return np.ma.filled(warped.read(1, masked=True), np.nan)
+
+
+def band_names(dataset: Any) -> tuple[str, ...]:
+    """The names of an opened raster's bands."""
+    return tuple(d or f"band {i}" for i, d in enumerate(dataset.descriptions, 1))
+
+
+def read_colour(path: str | Path, side: int) -> Any:
+    """An image with at most `side` pixels: (h, w) of one band, (h, w, 3) of the first three where there are so many."""
+    with opened(path) as src:
+        count = src.count
+    if count < 3:
+        return read_small(path, side)[0]
+    return np.stack([read_small(path, side, band=b)[0] for b in (1, 2, 3)], axis=-1)
 
 
 def write_picture(path: str | Path, rgb: Any) -> None:
@@ -209,36 +232,42 @@ class Canvas:
         self.dataset, self.grid = dataset, grid
 
     def write(self, values: Any, grid: Grid) -> Any:
-        """Put a part (h, w) on its place, NaN as no data; the values of the part that lie inside the canvas."""
+        """Put a part (h, w) or (band, h, w) on its place, NaN as no data; what of it lies inside the canvas."""
         col, row = self.grid.offset_of(grid)
         part = Window(col, row, grid.width, grid.height).clipped(self.grid.width, self.grid.height)
         if part.width == 0 or part.height == 0:
-            return values[:0, :0]
-        inner = values[part.row - row : part.row - row + part.height, part.col - col : part.col - col + part.width]
+            return values[..., :0, :0]
+        inner = values[..., part.row - row : part.row - row + part.height, part.col - col : part.col - col + part.width]
         data = inner
         if self.dataset.nodata is not None and np.issubdtype(inner.dtype, np.floating):
             data = np.where(np.isnan(inner), self.dataset.nodata, inner)
         area = RioWindow(part.col, part.row, part.width, part.height)  # type: ignore[call-arg]
-        self.dataset.write(data.astype(self.dataset.dtypes[0]), 1, window=area)
+        bands = data if data.ndim == 3 else data[None]
+        self.dataset.write(bands.astype(self.dataset.dtypes[0]), window=area)
         return inner
 
 
 @contextmanager
-def cog_canvas(path: str | Path, grid: Grid, layer: Layer, *, crs: Any, tags: dict[str, str]) -> Iterator[Canvas]:
-    """A canvas that becomes a COG with overviews under `path` when the block ends well.
+def cog_canvas(
+    path: str | Path, grid: Grid, layer: Layer, *, crs: Any, tags: dict[str, str], bands: Sequence[str] = ()
+) -> Iterator[Canvas]:
+    """A canvas that becomes a COG with overviews under `path` when the block ends well; bands: names, the layer's else.
 
     Parts go to a plain tiled file beside it (sparse: what no part covers takes no space), which GDAL then copies in
     blocks: memory depends neither on the number of parts nor on the size of the scene.
     """
-    profile = {"width": grid.width, "height": grid.height, "count": 1, "dtype": layer.dtype, "nodata": layer.nodata, "crs": crs}
+    bands = bands or (layer.band,)
+    profile = {"width": grid.width, "height": grid.height, "count": len(bands), "dtype": layer.dtype, "nodata": layer.nodata}
+    profile |= {"crs": crs, "photometric": "RGB" if len(bands) == 3 else "MINISBLACK"}
     plain = {"tiled": True, "blockxsize": 512, "blockysize": 512, "sparse_ok": True, "bigtiff": "IF_SAFER"}
     predictor = 3 if np.issubdtype(np.dtype(layer.dtype), np.floating) else 2
     with atomic(path) as part, rasterio.Env(**_ENV):
         parts = part.with_name(part.stem + ".parts.tif")
         try:
             with rasterio.open(parts, "w", driver="GTiff", transform=transform_of(grid), **profile, **plain) as dst:
-                dst.set_band_description(1, layer.band)
-                dst.set_band_unit(1, layer.unit)
+                for i, name in enumerate(bands, 1):
+                    dst.set_band_description(i, name)
+                    dst.set_band_unit(i, layer.unit)
                 dst.update_tags(AREA_OR_POINT="Area", **tags)
                 if layer.codes:
                     # names as tags: a raster attribute table would be a second file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from rsmvs.io.geoid import find_geoid
 from rsmvs.io.layers import DERIVED, DSM, IF_FUSED, MOSAICKED, NODATA, ORTHO, STATUS, UNCERTAINTY, Layer
 from rsmvs.io.manifests import read_json, write_json
 from rsmvs.io.pointcloud import merge_points
-from rsmvs.io.raster import Canvas, cog_canvas, grid_of, opened, read_band
+from rsmvs.io.raster import Canvas, band_names, cog_canvas, grid_of, opened, read_bands
 from rsmvs.io.surfaces import opened_surface, plane_crs
 from rsmvs.io.terrain import ground_under
 from rsmvs.options import AreaOptions, LedgerOptions, ProductOptions, ReferenceOptions
@@ -78,8 +79,9 @@ def mosaic_scene(
     tags = {"VERTICAL_DATUM": DATUM_NAMES[options.vertical]}
     valid: dict[str, int] = {}
     for layer in (*MOSAICKED, *(v for v in IF_FUSED if any(v.in_tiles in t.products for t in filled))):
-        layer = _stored_as(layer, filled)
-        with cog_canvas(out_dir / f"{layer.name}.tif", grid, layer, crs=raster_wkt(crs), tags=tags) as canvas:
+        layer, bands = _stored_as(layer, filled)
+        path = out_dir / f"{layer.name}.tif"
+        with cog_canvas(path, grid, layer, crs=raster_wkt(crs), tags=tags, bands=bands) as canvas:
             for tile in filled:
                 if layer is UNCERTAINTY and layer.in_tiles not in tile.products:
                     continue  # a matcher without an error estimate leaves it empty
@@ -119,21 +121,21 @@ def _product(tile: TileRecord, name: str) -> Path:
     return tile.products[name]
 
 
-def _stored_as(layer: Layer, tiles: Sequence[TileRecord]) -> Layer:
-    """The layer with the number type of the tiles: an ortho is uint16 where the images are, else float32."""
+def _stored_as(layer: Layer, tiles: Sequence[TileRecord]) -> tuple[Layer, tuple[str, ...]]:
+    """The layer with the number type and the bands of the tiles: an ortho is as its images are, grey or colour."""
     if layer is not ORTHO or not tiles:
-        return layer
+        return layer, ()
     with opened(_product(tiles[0], layer.name)) as src:
-        dtype = src.dtypes[0]
+        dtype, names = src.dtypes[0], band_names(src)
     floats = np.issubdtype(np.dtype(dtype), np.floating)
-    return Layer(layer.name, layer.band, layer.unit, dtype, NODATA if floats else 0.0)
+    return dataclasses.replace(layer, dtype=dtype, nodata=NODATA if floats else 0.0), names if len(names) > 1 else ()
 
 
 def _part(tile: TileRecord, name: str, scene: Grid) -> tuple[Any, Grid]:
-    """Values (h, w) of a tile's raster, NaN without data, with its grid; ManifestError when off the scene's lattice."""
+    """Values (band, h, w) of a tile's raster, NaN without data, with its grid; ManifestError when off the scene's cells."""
     path = _product(tile, name)
-    values, transform, _ = read_band(path)
-    grid = grid_of(transform, values.shape, path)
+    values, transform = read_bands(path)
+    grid = grid_of(transform, values.shape[1:], path)
     col, row = scene.offset_of(grid)
     off = max(abs(grid.x0 - scene.x0 - col * scene.step), abs(scene.y0 - grid.y0 - row * scene.step))
     if off > 1e-6 * scene.step or not math.isclose(grid.step, scene.step, rel_tol=1e-9):

@@ -12,11 +12,11 @@ import pyproj
 
 from rsmvs.evaluation import report as page
 from rsmvs.evaluation.catalogue import manifest, stac_item
-from rsmvs.evaluation.pictures import diverging, grey, ramp, relief, side_by_side
+from rsmvs.evaluation.pictures import diverging, ramp, relief, side_by_side, stretched
 from rsmvs.geometry.vertical import horizontal
 from rsmvs.io.layers import SEMANTIC, STATUS
 from rsmvs.io.manifests import read_json, write_json, write_text
-from rsmvs.io.raster import encoded_picture, grid_of, opened, read_onto, read_small, write_picture
+from rsmvs.io.raster import encoded_picture, grid_of, opened, read_colour, read_onto, read_small, write_picture
 from rsmvs.io.views import read_views
 
 PREVIEW_REVISION = 1
@@ -33,8 +33,7 @@ _MATTERING = ("numpy", "numba", "rasterio", "pyproj", "scipy", "opencv-python-he
 def picture_scene(dsm: str | Path, ortho: str | Path, out_png: str | Path) -> None:
     """The relief of the scene coloured by height, and the orthoimage beside it."""
     heights, step = read_small(dsm, _PREVIEW_SIDE)
-    image, _ = read_small(ortho, _PREVIEW_SIDE)
-    write_picture(out_png, side_by_side(relief(heights, step), grey(image)))
+    write_picture(out_png, side_by_side(relief(heights, step), stretched(read_colour(ortho, _PREVIEW_SIDE))))
 
 
 def picture_difference(a: str | Path, b: str | Path, shift: Mapping[str, float], out_png: str | Path) -> None:
@@ -116,7 +115,7 @@ def _ground(plans: Mapping[str, Any]) -> float:
 def _layers(folder: Path, reference: str | Path | None, metrics: Mapping[str, Any] | None) -> list[dict[str, str]]:
     """Name and picture of what can be laid over each other, the relief first."""
     heights, step = read_small(folder / "dsm.tif", _LAYER_SIDE)
-    pictures = {"relief": relief(heights, step), "orthoimage": grey(read_small(folder / "ortho.tif", _LAYER_SIDE)[0])}
+    pictures = {"relief": relief(heights, step), "orthoimage": stretched(read_colour(folder / "ortho.tif", _LAYER_SIDE))}
     for layer in (SEMANTIC, STATUS):
         if (folder / f"{layer.name}.tif").is_file():
             pictures[layer.name] = page.class_picture(

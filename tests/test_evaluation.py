@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 from scipy.ndimage import gaussian_filter
 
@@ -15,6 +16,8 @@ from rsmvs.errors import ConfigError, CoverageError, ImageError
 from rsmvs.evaluation.alignment import bilinear
 from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors, Volumes
 from rsmvs.geometry.grid import Grid
+from rsmvs.geometry.vertical import product_crs
+from rsmvs.io.pointcloud import Points, write_points
 from rsmvs.io.raster import NODATA, write_raster
 from rsmvs.options import ReferenceOptions
 from rsmvs.stages.products import evaluate
@@ -211,6 +214,31 @@ def test_figures_by_class(tmp_path: Path) -> None:
     assert offsets["ground"] == pytest.approx(0, abs=2e-3)
     assert offsets["building"] == pytest.approx(3.0, abs=2e-3)
     assert found["classes"]["miou"] == pytest.approx(100 * (150 / 200 + 200 / 250) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("crs", [CRS, "EPSG:32636"])
+def test_lidar_points_are_a_reference(tmp_path: Path, crs: str) -> None:
+    """Two points a cell, the upper one on the surface; in another zone too."""
+    dsm = _write(tmp_path / "dsm.tif", _town(GRID) + np.float32(0.25))
+    rows, cols = np.indices(GRID.shape)
+    x, y = GRID.x0 + (cols.ravel() + 0.5) * GRID.step, GRID.y0 - (rows.ravel() + 0.5) * GRID.step
+    if crs != CRS:
+        x, y = pyproj.Transformer.from_crs(CRS, crs, always_xy=True).transform(x, y)
+    top = _town(GRID).ravel().astype(np.float64)
+    xyz = np.concatenate([np.stack([x, y, z], 1) for z in (top, top - 3, top + 50)])
+    n = len(xyz)
+    classes = np.repeat(np.array([1, 2, 7], np.uint8), len(top))  # the highest are noise
+    ones = np.ones(n, np.float32)
+    cloud = Points(xyz, classes, np.zeros(n, np.uint16), np.ones(n, np.uint8), ones, ones)
+    write_points(tmp_path / "lidar.laz", cloud, corner=(float(x.min()), float(y.min())), crs=product_crs(crs))
+    found = evaluate(dsm, ReferenceOptions(dsm=str(tmp_path / "lidar.laz"), max_shift=0))
+    assert found["raw"]["median"] == pytest.approx(0.25, abs=2e-3)
+    assert found["raw"]["completeness"] == 100.0
+    assert found["raw"]["truth_cells"] > 0.99 * GRID.width * GRID.height
+    assert found["raw"]["le90"] < 0.26
+    far = _write(tmp_path / "far.tif", _town(GRID), Grid(415000.0, 4162100.0, 0.5, 40, 30))
+    with pytest.raises(CoverageError, match="no point"):
+        evaluate(far, ReferenceOptions(dsm=str(tmp_path / "lidar.laz")))
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

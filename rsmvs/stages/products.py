@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rsmvs.geometry.vertical import DATUM_NAMES, ELLIPSOID, product_crs, raster_
 from rsmvs.io.copc import write_copc
 from rsmvs.io.geoid import find_geoid
 from rsmvs.io.layers import DERIVED, DSM, IF_FUSED, MOSAICKED, NODATA, ORTHO, STATUS, UNCERTAINTY, Layer
+from rsmvs.io.lidar import SUFFIXES, highest_points
 from rsmvs.io.manifests import read_json, write_json
 from rsmvs.io.pointcloud import merge_points
 from rsmvs.io.raster import Canvas, band_names, cog_canvas, grid_of, opened, read_bands
@@ -234,6 +236,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures of a DSM against `reference.dsm`, by `reference.classes` where set; written where asked.
 
+    A reference of LAS points counts as the highest point in each cell of the DSM.
     With a class map its figures, with an uncertainty raster (m) whether errors are as large as it says.
 
     See `rsmvs.evaluation.scoring.score` for what the figures are. Errors: ConfigError without a reference, ImageError
@@ -242,7 +245,11 @@ def evaluate(
     if reference.dsm is None:
         raise ConfigError("reference.dsm", "is not set", "name the DSM to evaluate against")
     with ExitStack() as files:
-        truth = files.enter_context(opened_surface(reference.dsm))
+        truth_file = Path(reference.dsm)
+        if truth_file.suffix.lower() in SUFFIXES:
+            truth_file = Path(files.enter_context(TemporaryDirectory(prefix="rsmvs-"))) / "reference.tif"
+            highest_points(reference.dsm, dsm, truth_file)
+        truth = files.enter_context(opened_surface(truth_file))
         crs = plane_crs(truth)
 
         def surface(path: str | Path | None) -> Any:

@@ -15,6 +15,7 @@ from rsmvs.evaluation.catalogue import manifest, stac_item
 from rsmvs.evaluation.pictures import diverging, ramp, relief, side_by_side, stretched
 from rsmvs.geometry.vertical import horizontal
 from rsmvs.io.layers import SEMANTIC, STATUS
+from rsmvs.io.lidar import SUFFIXES
 from rsmvs.io.manifests import read_json, write_json, write_text
 from rsmvs.io.raster import encoded_picture, grid_of, opened, read_colour, read_onto, read_small, write_picture
 from rsmvs.io.views import read_views
@@ -125,7 +126,7 @@ def _layers(folder: Path, reference: str | Path | None, metrics: Mapping[str, An
         pictures["above ground"] = ramp(read_small(folder / "ndsm.tif", _LAYER_SIDE)[0], 0.0, 25.0)
     if (folder / "uncertainty.tif").is_file():
         pictures["uncertainty, 0 to 2 m"] = ramp(read_small(folder / "uncertainty.tif", _LAYER_SIDE)[0], 0.0, 2.0)
-    if reference is not None and metrics is not None:
+    if reference is not None and metrics is not None and Path(reference).suffix.lower() not in SUFFIXES:
         shift = metrics.get("shift", {"dx": 0.0, "dy": 0.0, "dz": 0.0})
         truth = read_onto(reference, folder / "dsm.tif", heights.shape, (shift["dx"], shift["dy"]))
         pictures["error, blue -3 m to red +3 m"] = diverging(heights + shift["dz"] - truth, 3.0)

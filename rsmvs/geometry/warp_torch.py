@@ -94,6 +94,6 @@ def sample_planes(maps_bchw: torch.Tensor, field_bkhw2: torch.Tensor, z_bdhw: to
     z, grid = z_bdhw.unsqueeze(-1), field_bkhw2[:, k - 1 : k]
     for i in range(k - 2, -1, -1):
         grid = grid * z + field_bkhw2[:, i : i + 1]
-    d, h = grid.shape[1], grid.shape[2]
     values = F.grid_sample(maps_bchw.float(), grid.flatten(1, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
-    return values.unflatten(2, (d, h))
+    b, c, (d, h, w) = values.shape[0], values.shape[1], grid.shape[1:4]
+    return values.reshape(b, c, d, h, w)

@@ -77,7 +77,9 @@ def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     centre = float(np.mean(lon)), float(np.mean(lat))
     sights = [Sight(v, float(seen[v.id].mean()), sight_at_ground(v.camera, *centre, ground)) for v in usable]
     overlap = {(a, b): float((seen[a] & seen[b]).mean()) for a, b in combinations(sorted(s.view.id for s in sights), 2)}
-    pairs = rate_pairs(sights, overlap, scene.options, scene.ties)
+    here = {v.id for v in usable}  # partners elsewhere are no measure of the pairs of this tile
+    ties = {pair: share for pair, share in scene.ties.items() if here.issuperset(pair)}
+    pairs = rate_pairs(sights, overlap, scene.options, ties)
     sets = rank_sets(sights, pairs, scene.options)
     used = {s["reference"] for s in sets} | {i for s in sets for i in s["sources"]}
     plan = {

@@ -56,10 +56,10 @@ def test_a_semi_real_scene_is_its_dsm_and_shows_its_orthoimage(products: Path, t
     grid = Grid.covering(town.area, 0.5)
     scene = product_scene(town.crs, grid, dsm, np.where(ortho > 0, ortho, np.nan).astype(np.float32))
     assert np.nanmax(np.abs(scene.truth(scene.surface, grid) - dsm)) == 0.0
-    again = orthoimage(scene, baked_light(scene), grid)[0].astype(float)
-    known = (ortho > 0) & (ortho < 2000)
-    found = np.corrcoef(again[known], ortho[known])[0, 1]  # four lines of sight a cell: a little softer than the original
-    assert found > 0.8 and np.corrcoef(again[:, 2:][known[:, 2:]], ortho[:, :-2][known[:, 2:]])[0, 1] < found - 0.15
+    again = orthoimage(scene, baked_light(scene), grid)[0]
+    found, given = (cv2.blur(np.minimum(o, 1900).astype(np.float32), (5, 5)) for o in (again, ortho))
+    assert np.corrcoef(found.ravel(), given.ravel())[0, 1] > 0.95
+    assert np.corrcoef(found[:, 4:].ravel(), given[:, :-4].ravel())[0, 1] < 0.9
 
 
 def test_semi_real_views_agree_through_their_heights(products: Path, town: Scene) -> None:

@@ -25,7 +25,7 @@ from rsmvs.simulate.scene import Scene
 from rsmvs.types import F32, UNLABELLED
 
 _LAYERS = ("surface", "terrain", "classes", "material", "albedo")
-_MIDDLE = 0.35  # share of the sensor's range that the median of the orthoimage takes
+_BRIGHT = 0.8  # share of the sensor's range that the brightest per cent of the orthoimage takes
 _RIM = 0.12  # share of the extent, on each side, that oblique lines of sight may end on
 
 
@@ -37,14 +37,14 @@ def product_scene(
         raise CoverageError("products", "hold no data", "give a run that found heights")
     fine = Grid(grid.x0 + grid.step / 4, grid.y0 - grid.step / 4, grid.step / 2, 2 * grid.width - 1, 2 * grid.height - 1)
     surface, look = _doubled(_closed(dsm), cv2.INTER_LINEAR), _doubled(_closed(ortho), cv2.INTER_CUBIC)
-    middle = max(float(np.median(look)), 1e-6)
+    bright = max(float(np.percentile(look, 99)), 1e-6)
     labels = np.full(dsm.shape, UNLABELLED, np.int8) if classes is None else np.asarray(classes, np.int8)
     return Scene(
         crs, fine, shrunk(grid.bounds, _RIM), surface,
         surface if dtm is None else np.minimum(_doubled(_closed(dtm), cv2.INTER_LINEAR), surface),
         np.ascontiguousarray(np.repeat(np.repeat(labels, 2, 0), 2, 1)[:-1, :-1]),
         np.full(surface.shape, INDEX["concrete"], np.uint8),
-        np.clip(look / middle, 0.02, 6.0).astype(np.float32), _flat_palette(), np.empty((0, 4)),
+        np.clip(look / bright, 0.002, 2.0).astype(np.float32), _flat_palette(), np.empty((0, 4)),
     )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def shrunk(bounds: Bounds, share: float) -> Bounds:
 
 def _flat_palette() -> Palette:
     """One reflectance for all: the look is in the albedo."""
-    level = np.float32(_MIDDLE * FULL_SCALE / float(SKY @ PAN))
+    level = np.float32(_BRIGHT * FULL_SCALE / float(SKY @ PAN))
     table = np.full((len(MATERIALS), 4), level, np.float32)
     return Palette(table, table * np.float32(0.8))
 

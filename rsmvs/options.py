@@ -149,7 +149,7 @@ class HeightsOptions:
 class FilterOptions:
     max_reprojection: float = opt(1.0, "largest |P3 - P1| after projection with the height and back", unit="px", low=0)
     max_height_difference: float = opt(2.5, "largest difference to the other view's height", unit="m", low=0)
-    min_views: int = opt(1, "other views that must agree", low=0, high=100)
+    min_views: int = opt(1, "other views that must agree with a confirmed height", low=0, high=31)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,10 @@ class FuseOptions:
     max_step: float = opt(2.0, "height step between neighbouring pixels past which the surface is torn: a wall",
                           unit="m", low=0.01, high=100)
     merge: float = opt(1.0, "heights of several references this close in a cell are one surface", unit="m", low=0.01, high=100)
-    fill_radius: float = opt(1.5, "holes up to twice this width are filled from their rim", unit="m", low=0, high=50)
+    unconfirmed: bool = opt(
+        True, "heights that no other view confirms count in the DSM, with little weight; never in the points")
+    min_confidence: float = opt(0.1, "cells of the DSM below this confidence stay empty", low=0, high=1)
+    fill_radius: float = opt(0.5, "holes up to twice this width are filled from their rim", unit="m", low=0, high=50)
     outliers: str = opt("remove", "points far from all others: leave them out, keep them as class 7 (noise), or do not look",
                         choices=("remove", "mark", "keep"))
 

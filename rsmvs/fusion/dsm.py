@@ -112,86 +112,82 @@ class Surface(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _fuse(
-    layers: F32, views: F32, confidences: F32, sigmas: F32, bound: float, height: F32, n_views: NDArray[np.uint8],
+    layers: F32, weights: F32, views: F32, sigmas: F32, bound: float, height: F32, n_views: NDArray[np.uint8],
     confidence: F32, sigma: F32,
 ) -> None:
     n, h, w = layers.shape
     for r in range(h):
         for c in range(w):
-            best_sum, middle = np.float32(-1.0), np.float32(np.nan)
+            won, middle, everything = np.float32(-1.0), np.float32(np.nan), 0.0
             for k in range(n):
                 z = layers[k, r, c]
                 if np.isnan(z):
                     continue
+                everything += weights[k, r, c]
                 total = np.float32(0.0)
                 for m in range(n):
                     if abs(layers[m, r, c] - z) <= bound:
-                        total += views[m, r, c]
-                if total > best_sum or (total == best_sum and z > middle):
-                    best_sum, middle = total, z
-            if best_sum < 0:
+                        total += weights[m, r, c]
+                if total > won or (total == won and z > middle):
+                    won, middle = total, z
+            if won < 0:
                 continue
-            s, ss, sw, sc, si, most = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            s, ss, sw, si, most = 0.0, 0.0, 0.0, 0.0, 0.0
             for m in range(n):
                 d = np.float64(layers[m, r, c] - middle)
                 if abs(d) <= bound:
-                    q = np.float64(views[m, r, c])
-                    s, ss, sw, sc = s + q * d, ss + q * d * d, sw + q, sc + q * confidences[m, r, c]
-                    si += q * sigmas[m, r, c] ** 2
-                    most = max(most, q)
+                    q = np.float64(weights[m, r, c]) + 1e-9
+                    s, ss, sw, si = s + q * d, ss + q * d * d, sw + q, si + q * sigmas[m, r, c] ** 2
+                    most = max(most, views[m, r, c])
             mean = s / sw
-            height[r, c], n_views[r, c], confidence[r, c] = middle + mean, np.uint8(most + 0.5), sc / sw
+            height[r, c], n_views[r, c] = middle + mean, np.uint8(most + 0.5)
+            confidence[r, c] = min(won / (2.0 * np.sqrt(everything + 1e-9)), 1.0)
             sigma[r, c] = np.sqrt(si / sw + max(ss / sw - mean * mean, 0.0))
 
 
-def fuse_layers(layers: F32, views: F32, confidences: F32, sigmas: F32, bound: float) -> Surface:
-    """One surface from the layers of v references, (v, h, w) each: heights (m, NaN where empty), the number of agreeing
-    views, which is the weight, confidences and sigmas (m).
+def fuse_layers(layers: F32, weights: F32, views: F32, sigmas: F32, bound: float) -> Surface:
+    """One surface from the layers of v references, (v, h, w) each: heights (m, NaN where empty), weights (see
+    `layer_weight`), the number of agreeing views, sigmas (m).
 
     Per cell the heaviest group of heights within `bound` m of one of them wins (ties: the upper), and its weighted mean
-    is the height: at an edge roof and ground are never averaged.
+    is the height: at an edge roof and ground are never averaged. The cell's confidence is sqrt(W * W / A) / 2 with W
+    the winners' weight and A that of all: two references that agree with confidence c and no dissent give c.
     """
     shape = layers.shape[1:]
     height, confidence, sigma = (np.full(shape, np.nan, np.float32) for _ in range(3))
     n_views = np.zeros(shape, np.uint8)
-    _fuse(layers, views, confidences, sigmas, bound, height, n_views, confidence, sigma)
+    _fuse(layers, weights, views, sigmas, bound, height, n_views, confidence, sigma)
     return Surface(height, n_views, confidence, sigma)
 
 
+def layer_weight(n_views: F32, confidence: F32, against: F32) -> F32:
+    """Weight of a reference's height: the views that agree, its own included, times the squared confidence of the
+    matcher, over one more than the views that see through it."""
+    return (n_views * confidence**2 / (1.0 + against)).astype(np.float32)
+
+
 @njit(cache=True, nogil=True)
-def _fill(height: F32, radius: int, bound: float, out: F32) -> None:
+def _fill(height: F32, radius: int, out: F32) -> None:
     h, w = height.shape
     for r in range(h):
         for c in range(w):
             if not np.isnan(height[r, c]):
                 continue
-            low = np.float32(np.inf)
-            sides = 0
+            sides, s, sw = 0, 0.0, 0.0
             for i in range(max(r - radius, 0), min(r + radius + 1, h)):
                 for j in range(max(c - radius, 0), min(c + radius + 1, w)):
                     z = height[i, j]
                     if not np.isnan(z):
-                        low = min(low, z)
                         sides |= (1 if i < r else 0) | (2 if i > r else 0) | (4 if j < c else 0) | (8 if j > c else 0)
-            if sides != 15:
-                continue
-            s, sw = 0.0, 0.0
-            for i in range(max(r - radius, 0), min(r + radius + 1, h)):
-                for j in range(max(c - radius, 0), min(c + radius + 1, w)):
-                    z = height[i, j]
-                    if z - low <= bound:
                         q = 1.0 / ((i - r) ** 2 + (j - c) ** 2)
                         s, sw = s + q * z, sw + q
-            out[r, c] = s / sw
+            if sides == 15:
+                out[r, c] = s / sw
 
 
-def fill_holes(height: F32, radius: int, bound: float) -> F32:
-    """Holes closed from known cells within `radius` cells on all four sides, weighted by inverse square distance.
-
-    Across a step of more than `bound` m only the lower surface is used: what no view sees lies behind a wall, at its
-    foot.
-    """
+def fill_holes(height: F32, radius: int) -> F32:
+    """Holes closed from known cells within `radius` cells on all four sides, weighted by inverse square distance."""
     out = height.copy()
     if radius > 0:
-        _fill(height, radius, bound, out)
+        _fill(height, radius, out)
     return out

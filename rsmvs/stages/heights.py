@@ -21,10 +21,6 @@ from rsmvs.stages.tile import Layer, LayerWriter, TilePlan, read_layers, read_pl
 from rsmvs.stages.tile_fusion import fuse
 from rsmvs.types import F32, View, Window
 
-PREDICT_REVISION = 1
-FILTER_REVISION = 1
-FUSE_REVISION = 1
-
 _OVERLAP = 96  # px between the windows of a large reference
 _SOURCE_MARGIN = 16  # px around what a warp reaches: census windows and interpolation
 
@@ -112,8 +108,9 @@ def match_window(plan: TilePlan, view: View, window: Window, match: Match, rdm: 
 
 
 def filter_heights(heights: str | Path, plan: str | Path, options: FilterOptions, out_index: str | Path) -> None:
-    """Which heights other references confirm: per reference the fused height (NaN where rejected), the number of views
-    that agree (its own included), whether an earlier reference already holds the point, confidence and sigma."""
+    """What other references say of each height: per reference the height, averaged with those that agree, the number of
+    views that agree (its own included), those that see through it, whether `min_views` others confirm it, whether an
+    earlier reference already holds the point, confidence and sigma."""
     todo = read_plan(plan)
     status, reason, layers = read_layers(heights, todo)
     writer = LayerWriter(out_index, todo.tile)
@@ -131,15 +128,18 @@ def _filter(layers: list[Layer], plan: TilePlan, options: FilterOptions, writer:
         ]
         found = check_consistency(height, others, options.max_reprojection, options.max_height_difference)
         count = np.bitwise_count(found.agrees)
-        kept = np.isfinite(height) & (count >= options.min_views)
+        known = np.isfinite(height)
+        confirmed = known & (count >= options.min_views)
         repeated = (found.agrees & np.uint32((1 << i) - 1)) != 0  # the others before it come first in `rest` too
-        print(f"{layer.view.id}: {kept.mean():.1%} confirmed by {options.min_views} or more other views")
+        print(f"{layer.view.id}: {confirmed.mean():.1%} confirmed by {options.min_views} or more other views")
         bands = {
-            "height": np.where(kept, found.height, np.nan).astype(np.float32),
-            "n_views": np.where(kept, count + 1, 0).astype(np.float32),
+            "height": found.height,
+            "n_views": np.where(known, count + 1, 0).astype(np.float32),
+            "against": found.against.astype(np.float32),
+            "confirmed": confirmed.astype(np.float32),
             "repeated": repeated.astype(np.float32),
-            "confidence": np.where(kept, layer.bands["confidence"], 0).astype(np.float32),
-            "sigma": np.where(kept, layer.bands["sigma"], np.nan).astype(np.float32),
+            "confidence": layer.bands["confidence"],
+            "sigma": layer.bands["sigma"],
         }
         writer.add(Layer(layer.view, layer.window, bands, layer.notes))
 
@@ -164,5 +164,5 @@ def fuse_tile(
     if status == "ok" and not products:
         status, reason = "empty", "no height is confirmed by another view"
     notes = sorted({note for layer in layers for note in layer.notes})
-    content = {"revision": FUSE_REVISION, "tile": todo.tile, "status": status, "reason": reason, "notes": notes}
+    content = {"tile": todo.tile, "status": status, "reason": reason, "notes": notes}
     write_json(out_ledger, content | {"products": products if status == "ok" else {}})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rsmvs.fusion.dsm import Surface, draw_surface, fill_holes, fuse_layers
+from rsmvs.fusion.dsm import Surface, draw_surface, fill_holes, fuse_layers, layer_weight
 from rsmvs.fusion.ortho import Look, orthoimage
 from rsmvs.fusion.outliers import outlying
 from rsmvs.geometry.grid import Grid
@@ -29,11 +29,11 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     rim = max(2, round(options.fill_radius / area.resolution))  # so that holes at the border are filled as inside
     core = Grid.covering(plan.bounds, area.resolution)
     grid = core.grown(rim)
-    surface = _surface(layers, plan, area, options, grid)
+    surface = _reliable(_surface(layers, plan, area, options, grid), options)
     inside = (slice(rim, -rim), slice(rim, -rim))
     if not np.isfinite(surface.height[inside]).any():
         return {}
-    filled = fill_holes(surface.height, round(options.fill_radius / area.resolution), options.max_step)
+    filled = fill_holes(surface.height, round(options.fill_radius / area.resolution))
     ortho = _ortho(filled, layers, plan, area, options, grid)
     crs = raster_wkt(product_crs(area.crs))
     rasters = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": surface.sigma}
@@ -50,12 +50,29 @@ def _surface(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: Fu
     project = map_projection(area.crs)
     for layer in layers:
         field = build_warp_field(layer.view.camera, project, layer.window, plan.height_range, _MAP_TOLERANCE * grid.step)
-        values = np.stack([layer.bands["n_views"], layer.bands["confidence"], layer.bands["sigma"]])
+        bands = layer.bands
+        weight = layer_weight(bands["n_views"], bands["confidence"], bands["against"])
+        values = np.stack([weight, bands["n_views"], bands["sigma"]])
         ground = field.moved(layer.window.col, layer.window.row, 0, 0)
-        heights, carried = draw_surface(layer.bands["height"], values, ground, grid, options.max_step)
+        heights, carried = draw_surface(_used(layer, options), values, ground, grid, options.max_step)
         drawn.append(np.concatenate([heights[None], carried]))
     stack = np.stack(drawn, axis=1) if drawn else np.full((4, 1, *grid.shape), np.nan, np.float32)
     return fuse_layers(stack[0], stack[1], stack[2], stack[3], options.merge)
+
+
+def _used(layer: Layer, options: FuseOptions) -> F32:
+    """Heights that go into the surface."""
+    height = layer.bands["height"]
+    return height if options.unconfirmed else np.where(layer.bands["confirmed"] > 0, height, np.nan).astype(np.float32)
+
+
+def _reliable(surface: Surface, options: FuseOptions) -> Surface:
+    """Without the cells whose confidence is too low: a hole is better than a wrong height."""
+    good = surface.confidence >= options.min_confidence  # false where there is no height
+    height, confidence, sigma = (
+        np.where(good, a, np.nan).astype(np.float32) for a in (surface.height, surface.confidence, surface.sigma)
+    )
+    return Surface(height, np.where(good, surface.n_views, 0).astype(np.uint8), confidence, sigma)
 
 
 def _ortho(height: F32, layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOptions, grid: Grid) -> F32:
@@ -80,7 +97,7 @@ def _points(layers: list[Layer], plan: TilePlan, area: AreaOptions, core: Grid) 
     found: list[list[np.ndarray]] = []
     for layer in layers:
         height = layer.bands["height"]
-        row, col = np.nonzero(np.isfinite(height) & (layer.bands["repeated"] == 0))
+        row, col = np.nonzero((layer.bands["confirmed"] > 0) & (layer.bands["repeated"] == 0))
         field = build_warp_field(layer.view.camera, project, layer.window, plan.height_range, _MAP_TOLERANCE * core.step)
         x, y = field(col + layer.window.col, row + layer.window.row, height[row, col])
         inside = (x >= xmin) & (x < xmax) & (y >= ymin) & (y < ymax)

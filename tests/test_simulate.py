@@ -15,10 +15,11 @@ from rsmvs.geometry.heightfield import block_maxima, first_hit
 from rsmvs.geometry.pinhole import Pinhole
 from rsmvs.geometry.viewing import viewing_angles
 from rsmvs.geometry.warp import build_warp_field
+from rsmvs.io.manifests import read_json
 from rsmvs.io.raster import opened, read_band
 from rsmvs.io.rpc_files import find_camera
 from rsmvs.simulate.canvas import BUILDING, WATER
-from rsmvs.simulate.options import SceneOptions, ViewOptions, preset
+from rsmvs.simulate.options import SceneOptions, ViewOptions, preset, with_biases
 from rsmvs.simulate.raycast import shadow_heights
 from rsmvs.simulate.render import Rendering, render_view
 from rsmvs.simulate.samples import SampleOptions, SimulatedSamples, ViewSet, sample_of, training_sample
@@ -195,7 +196,7 @@ def test_warp_of_a_sample_leads_to_the_same_ground_and_its_bias_is_the_injected_
     for warp, view, bias in zip(sample.warps, view_set.views[1:], view_set.biases[1:], strict=True):
         u, v = view.camera.project(lon, lat, h)
         p, q = warp(col, row, h)
-        assert np.abs(p + bias[0] - u).max() < 0.05 and np.abs(q + bias[1] - v).max() < 0.05
+        assert np.abs(p - bias[0] - u).max() < 0.05 and np.abs(q - bias[1] - v).max() < 0.05
         assert np.hypot(*bias) > 0.1
 
 
@@ -259,3 +260,20 @@ def test_dataset_yields_samples_by_number() -> None:
     assert len(data) == 2 and data[1].id == "simulated-8"
     with pytest.raises(IndexError):
         data[2]
+
+
+def test_injected_camera_errors_stand_in_the_tags_and_in_the_truth(tmp_path: Path) -> None:
+    options = with_biases(preset("tiny", seed=5), 3.0)
+    simulate(preset("tiny", seed=5), tmp_path / "exact")
+    simulate(options, tmp_path / "biased")
+    told = read_json(tmp_path / "biased" / "truth.json")["bias_px"]
+    for name, (col, row) in told.items():
+        cameras, pixels = [], []
+        for folder in ("exact", "biased"):
+            with opened(tmp_path / folder / "images" / f"{name}.tif") as dataset:
+                cameras.append(find_camera(str(tmp_path / folder / "images" / f"{name}.tif"), dataset)[0])
+                pixels.append(dataset.read(1))
+        assert np.array_equal(*pixels) and abs(col) + abs(row) > 0.01
+        lon, lat = cameras[0].localise(50.0, 60.0, np.mean(cameras[0].height_range))
+        u, v = cameras[1].project(lon, lat, np.mean(cameras[0].height_range))
+        assert (float(u) - 50.0, float(v) - 60.0) == pytest.approx((col, row), abs=1e-6)

@@ -11,6 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="another number is another town")
     parser.add_argument("--style", help="kind of place instead of the preset's ('random': any)")
     parser.add_argument("--bands", choices=("pan", "rgb"), default="pan", help="what the sensor records")
+    parser.add_argument("--bias", type=float, default=0.0, help="deviation of the cameras' errors (px); truth.json tells them")
     parser.add_argument("--from-products", metavar="RUN", help="new views of the surface and orthoimage of a finished run")
     parser.add_argument("--samples", type=int, metavar="N", help="with --from-products: N training samples instead of a scene")
     parser.add_argument("--size", type=int, default=512, help="side of the images of these samples (px)")
@@ -42,11 +43,13 @@ def run(args: argparse.Namespace) -> int:
 def _scene(args: argparse.Namespace) -> object:
     from dataclasses import replace
 
-    from rsmvs.simulate.options import preset
+    from rsmvs.simulate.options import preset, with_biases
     from rsmvs.stages.simulate import simulate, simulate_from_products
 
     if args.from_products:
         return simulate_from_products(args.from_products, args.out, args.seed)
     options = preset(args.preset, args.seed)
+    if args.bias:
+        options = with_biases(options, args.bias)
     scene = replace(options.scene, style=args.style or options.scene.style)
     return simulate(replace(options, scene=scene, views=tuple(replace(v, bands=args.bands) for v in options.views)), args.out)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 
 from rsmvs.errors import ConfigError
 from rsmvs.options import opt, section
@@ -42,6 +43,8 @@ class ViewOptions:
     clouds: float = opt(0.0, "share of the image under cloud", low=0, high=1)
     glint: float = opt(0.0, "brightness of the sun's reflection on water", low=0, high=5)
     cars: float = opt(8.0, "moving cars per kilometre of street, other ones in every view", low=0, high=200)
+    bias_col: float = opt(0.0, "error of the delivered camera along the rows", unit="px", low=-500, high=500)
+    bias_row: float = opt(0.0, "error of the delivered camera along the columns", unit="px", low=-500, high=500)
     date: str = opt("2026-06-21T10:30:00Z", "acquisition, ISO 8601")
 
 
@@ -51,6 +54,17 @@ class SimulateOptions:
     scene: SceneOptions = section(SceneOptions, "what is on the ground")
     views: tuple[ViewOptions, ...] = opt((), "the acquisitions")
     tile_size: float = opt(128.0, "tile size of the configuration that is written", unit="m", low=16, high=20000)
+
+
+def with_biases(options: SimulateOptions, sigma: float) -> SimulateOptions:
+    """Every view's camera off by normally distributed pixels of that deviation, drawn from the seed."""
+    dice = random.Random(f"biases {options.seed}")
+
+
+    def error() -> float:
+        return round(dice.gauss(0, sigma), 3)
+
+    return replace(options, views=tuple(replace(v, bias_col=error(), bias_row=error()) for v in options.views))
 
 
 # Incidence and azimuth as a stereo acquisition of an agile satellite has them: near nadir, fore and aft, and across.

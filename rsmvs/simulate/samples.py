@@ -41,7 +41,8 @@ class SampleOptions:
 
 @dataclass(frozen=True, eq=False)
 class ViewSet:
-    """views: reference first, exact cameras; biases: (n, 2) px (col, row) injected into the cameras of a Sample."""
+    """views: reference first, exact cameras; biases: (n, 2) px (col, row) that the cameras of a Sample
+    project too far."""
 
     scene: Scene
     views: tuple[Rendering, ...]
@@ -143,7 +144,7 @@ def sample_of(views: ViewSet, slack: float) -> Sample:
     search = (low - room * slack * dice.random() - views.gsd, high + room * slack * dice.random() + views.gsd)
     window = Window(0, 0, heights.shape[1], heights.shape[0])
     warps: list[Warp] = [
-        build_warp_field(reference.camera, source.camera.shifted(*bias).project, window, search)
+        build_warp_field(reference.camera, source.camera.shifted(-bias[0], -bias[1]).project, window, search)
         for source, bias in zip(sources, views.biases[1:], strict=True)
     ]
     classes = np.where(np.isnan(heights), UNLABELLED, reference.classes).astype(np.int16)

@@ -93,7 +93,8 @@ def _write_image(path: Path, rendering: Rendering) -> None:
         "SUN_ELEVATION": repr(view.sun_elevation),
     }
     names = ["pan"] if view.bands == "pan" else ["red", "green", "blue"]
-    write_raster(path, list(rendering.bands), nodata=0, names=names, tags=tags, rpcs=tags_from_rpc(rendering.camera))  # type: ignore[arg-type]
+    delivered = rendering.camera.shifted(-view.bias_col, -view.bias_row)
+    write_raster(path, list(rendering.bands), nodata=0, names=names, tags=tags, rpcs=tags_from_rpc(delivered))  # type: ignore[arg-type]
 
 
 def _write_truth(folder: Path, scene: Scene, grid: Grid, light: Light | None) -> None:
@@ -116,6 +117,7 @@ def _record(options: SimulateOptions, scene: Scene, views: dict[str, Rendering])
         "seed": options.seed,
         "crs": scene.crs,
         "heights": list(scene.heights),
+        "bias_px": {name: [v.options.bias_col, v.options.bias_row] for name, v in views.items()},
         "rpc_error_px": {name: round(v.camera_error, 6) for name, v in views.items()},
     }
 

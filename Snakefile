@@ -22,14 +22,6 @@ include: "rules/common.smk"
 workdir: CONFIG.output
 
 
-localrules:
-    all,
-    adjust,
-    plan,
-    heights,
-    products,
-
-
 rule all:
     default_target: True
     input:

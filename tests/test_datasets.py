@@ -19,13 +19,17 @@ from rsmvs.io.raster import write_raster
 from rsmvs.io.rpc_files import tags_from_rpc
 from rsmvs.io.samples import SampleFiles
 from rsmvs.io.truth_files import read_dfc_grid, read_pfm, read_relative_depth, read_truth, write_pfm
+from rsmvs.network_options import CascadeOptions, DataOptions, TrainOptions
 from rsmvs.simulate.options import SceneOptions, ViewOptions, preset
 from rsmvs.simulate.render import Rendering, render_view
 from rsmvs.simulate.samples import SampleOptions, ViewSet, training_sample
 from rsmvs.simulate.scene import Scene, simulate_scene
 from rsmvs.stages.prepare import prepare_options, prepare_rdm, prepare_samples
+from rsmvs.training.datasets import Crops
+from rsmvs.training.loop import Run
 from rsmvs.training.prepare_options import PrepareOptions, SiteOptions, SplitOptions
 from rsmvs.training.readers import Us3d, ViewFolders, class_index, split_tiles
+from rsmvs.training.tasks import CascadeTask
 from rsmvs.types import CLASS_CODES, Sample
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -279,3 +283,18 @@ def test_unknown_key_of_a_selection_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RsmvsError, match="crops"):
         prepare_options(tmp_path / "x.yaml")
     assert preset("tiny").tile_size == 32.0
+
+
+def test_every_reader_feeds_a_training_step(us3d: Path, scene: Scene, tmp_path: Path) -> None:
+    _write_folders(tmp_path / "aerial", _views("aerial", 3, 21), [2, 1, 3], "depth", "camera")
+    _write_folders(tmp_path / "satellite", _views("satellite", 3, 22), [2, 1, 0], "height", "rpc")
+    readers = [
+        ViewFolders(tmp_path / "aerial"),
+        ViewFolders(tmp_path / "satellite"),
+        Us3d(us3d, {"JAX": (4, 15, 19)}, crop=64, crs={"JAX": scene.crs}),
+    ]
+    options = CascadeOptions(feature_channels=(4, 4, 6), regularizer_widths=(4, 4, 4), levels=1, hypotheses=(8, 4, 4))
+    for reader in readers:
+        run = Run(CascadeTask(options, (0.5, 1.0, 2.0)), TrainOptions(steps=1))
+        crops = Crops(reader, DataOptions(crop=32, crops_per_sample=1, rdm="none"))
+        assert np.isfinite(run.advance([run.task.collate([crops[0]])]))

@@ -60,7 +60,6 @@ def with_biases(options: SimulateOptions, sigma: float) -> SimulateOptions:
     """Every view's camera off by normally distributed pixels of that deviation, drawn from the seed."""
     dice = random.Random(f"biases {options.seed}")
 
-
     def error() -> float:
         return round(dice.gauss(0, sigma), 3)
 

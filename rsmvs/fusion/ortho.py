@@ -55,6 +55,6 @@ def orthoimage(surface: F32, looks: list[Look], hidden: float) -> F32:
             seen = np.full(surface.shape, np.nan, np.float32)
             _look(surface, look.image, look.height, look.field.coefs, look.field.lattice, limit, seen)
             both = np.isfinite(seen) & np.isfinite(out)
-            gain = float(np.median(out[both]) / max(np.median(seen[both]), 1e-6)) if both.any() else 1.0
+            gain = float(np.median(out[both])) / max(float(np.median(seen[both])), 1e-6) if both.any() else 1.0
             out = np.where(np.isnan(out), seen * np.float32(gain), out)
     return out

@@ -27,7 +27,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix: drivers choose by it
     try:
         yield part
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -70,5 +70,5 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def checksum(path: str | Path) -> str:
     """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

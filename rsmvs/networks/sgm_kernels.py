@@ -216,7 +216,7 @@ def winners(
             rival = 1 << 30
             for i in range(n):
                 if abs(i - best) > 1:
-                    rival = min(rival, np.int64(total[s + i]))
+                    rival = min(rival, int(total[s + i]))
             offset = 0.0
             t = np.float64(total[s + best])
             if 0 < best < n - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,7 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     ortho = _ortho(filled, layers, plan, area, options, grid)
     crs = raster_wkt(product_crs(area.crs))
     rasters = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": surface.sigma}
+    values: Any
     for name, values in (rasters | {"ortho": ortho}).items():
         nodata = None if name == "n_views" else NODATA if values.dtype == np.float32 else 0
         write_raster(out_dir / f"{name}.tif", [values[inside]], grid=core, crs=crs, nodata=nodata, names=[name])

@@ -77,7 +77,7 @@ class AdjustOptions:
                              unit="px", low=0.01, high=1000)
     drift_sigma: float = opt(0.2, "expected drift of the given cameras", unit="px per 1000 px", low=0.001, high=100)
     min_tracks: int = opt(10, "a view with fewer tie points keeps its camera and is flagged", low=3, high=10000)
-    outlier_sigmas: float = opt(3.5, "residual past which a tie point is rejected, in robust standard deviations", low=2, high=20)
+    outlier_sigmas: float = opt(3.5, "residual past which a tie point is rejected, in robust deviations", low=2, high=20)
     gcps: str | None = opt(None, "ground control points with their image positions, CSV or GeoJSON", path=True)
     gcp_sigma_px: float = opt(0.5, "accuracy of the image positions of ground control points", unit="px", low=0.01, high=100)
     dem_sigma: float | None = opt(None, "anchors the heights to reference.dem, known that well; no anchor when absent",

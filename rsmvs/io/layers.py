@@ -43,7 +43,9 @@ DSM = Layer("dsm", "height", "m", "float32", NODATA, meaning="surface height")
 N_VIEWS = Layer("n_views", "agreeing views", "count", "uint8", None, "nearest", meaning="views that agree on the height")
 CONFIDENCE = Layer("confidence", "confidence", "1", "float32", NODATA, meaning="confidence of the matcher, 0 to 1")
 ORTHO = Layer("ortho", "panchromatic", "digital number", "uint16", 0.0, meaning="orthoimage")
-UNCERTAINTY = Layer("uncertainty", "standard deviation", "m", "float32", NODATA, meaning="one sigma of the height", tile_product="sigma")
+UNCERTAINTY = Layer(
+    "uncertainty", "standard deviation", "m", "float32", NODATA, meaning="one sigma of the height", tile_product="sigma"
+)
 SEMANTIC = Layer(
     "semantic", "class", "code", "uint8", 0.0, "mode",
     tuple(Code(c, n, rgb) for c, n, rgb in zip(CLASS_CODES, CLASS_NAMES, _CLASS_COLOURS, strict=True)), "class, ASPRS codes",

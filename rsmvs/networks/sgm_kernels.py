@@ -126,9 +126,9 @@ def combine_block(
                 k = first[row0 + r, col0 + c] + i - first_plane
                 total, seen = 0, 0
                 for s in range(ns):
-                    bits = np.int64(distances[s, k, r, c])
+                    bits = int(distances[s, k, r, c])
                     if bits != HIDDEN:
-                        total += min(bits, ceiling)
+                        total += bits if bits < ceiling else ceiling
                         seen += 1
                 cost[start[p] + i] = MISSING if seen == 0 else np.uint8(unit * total / seen + 0.5)
 
@@ -145,9 +145,9 @@ def aggregate(
     h, w = first.shape
     widest, longest = 0, 0
     for r in range(h):
-        longest = max(longest, start[(r + 1) * w] - start[r * w])
+        longest = max(longest, int(start[(r + 1) * w] - start[r * w]))
     for p in range(h * w):
-        widest = max(widest, start[p + 1] - start[p])
+        widest = max(widest, int(start[p + 1] - start[p]))
     rows = np.zeros((2, longest), np.int32)
     low = np.zeros((2, w), np.int32)
     shifted = np.empty(widest + 2, np.int32)
@@ -173,7 +173,7 @@ def aggregate(
             if nq == 0:
                 for i in range(n):
                     rows[now, here + i] = cost[s + i]
-                    least = min(least, np.int32(cost[s + i]))
+                    least = min(least, int(cost[s + i]))
             else:
                 floor = low[old, qc]
                 jump = abs(image[r, c] - image[qr, qc])

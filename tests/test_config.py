@@ -61,7 +61,7 @@ REFUSED = [
     ("filter", 3, "filter"),
     ("filter.min_views", 1.5, "filter.min_views"),
     ("filter.min_views", True, "filter.min_views"),
-    ("filter.min_views", -1, "0 to 100"),
+    ("filter.min_views", -1, "0 to 31"),
     ("area.resolution", 0, "0.05 to 100"),
     ("area.aoi", "everywhere", "area.aoi"),
     ("heights.model", "magic", "choose from"),

@@ -11,6 +11,7 @@ import numpy as np
 from rsmvs.fusion.dsm import Surface, draw_surface, fill_holes, fuse_layers, layer_weight
 from rsmvs.fusion.ortho import Look, orthoimage
 from rsmvs.fusion.outliers import outlying
+from rsmvs.fusion.uncertainty import height_sigma
 from rsmvs.geometry.grid import Grid
 from rsmvs.geometry.ground import GridCamera, map_projection
 from rsmvs.geometry.vertical import product_crs, raster_wkt
@@ -37,7 +38,8 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     filled = fill_holes(surface.height, round(options.fill_radius / area.resolution))
     ortho = _ortho(filled, layers, plan, area, options, grid)
     crs = raster_wkt(product_crs(area.crs))
-    rasters = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": surface.sigma}
+    sigma = height_sigma(filled, surface.sigma, surface.n_views)
+    rasters = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": sigma}
     values: Any
     for name, values in (rasters | {"ortho": ortho}).items():
         nodata = None if name == "n_views" else NODATA if values.dtype == np.float32 else 0

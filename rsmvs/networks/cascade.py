@@ -72,7 +72,6 @@ class Cascade(nn.Module):
     def __init__(self, options: CascadeOptions) -> None:
         super().__init__()
         self.options = options
-        self.trace_scale = 1  # pixels that stand for one pixel while the network is traced on a small example
         channels = options.feature_channels
         extra = 3 if options.zncc_window else 1
         regularizer = RecurrentED if options.regularizer == "red" else UNet3D
@@ -97,7 +96,7 @@ class Cascade(nn.Module):
         for i in range(0 if stack.prior is None else self.options.prior_stage, len(STRIDES)):
             sweep = self._sweep(stack, [f[i] for f in feats], STRIDES[i])
             planes = self._planes(stack, stages, rdm, i)
-            cells = sweep.image[0].numel() * self.trace_scale
+            cells = sweep.image[0].numel()
             if self.visibility is not None:
                 weights = [upsampled(w) for w in weights] if weights else self.visibility(sweep, planes.groups(cells))
                 sweep = sweep.weighted(weights)

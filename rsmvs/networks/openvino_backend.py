@@ -62,18 +62,15 @@ class OpenVinoBackend:
         return z, sigma, confidence
 
     def _compile(self, stack: StackTensors, inputs: list[torch.Tensor]) -> Any:
-        """Traced on a small example, for the sizes of `inputs`: the trace holds no size but the grouping of planes."""
+        """Traced on a small example, where all planes are one group, for the sizes of `inputs`: the trace holds no size."""
         import openvino
 
         flat = _Flat(self.network, len(stack.images), stack.prior is not None, stack.rdm is not None)
         example = tuple(x[..., :_EXAMPLE, :_EXAMPLE] if x.dim() > 2 else x for x in inputs)
-        h, w = stack.images[0].shape[-2:]
-        self.network.trace_scale = max(h * w // (example[0].shape[-2] * example[0].shape[-1]), 1)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # about numbers that are the same for all sizes
             traced = torch.jit.trace(flat, example, check_trace=False)
             model = openvino.convert_model(traced, example_input=example, input=[tuple(x.shape) for x in inputs])
-        self.network.trace_scale = 1
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if self.threads:
             settings["INFERENCE_NUM_THREADS"] = self.threads

@@ -53,7 +53,7 @@ rule derive_surfaces:
     resources:
         mem_mb=1500,
     params:
-        revision=1,
+        revision=2,
         options=as_dict(CONFIG.products),
     script:
         "../workflow_scripts/derive_surfaces.py"

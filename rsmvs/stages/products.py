@@ -34,7 +34,7 @@ from rsmvs.types import Window
 
 MOSAIC_REVISION = 1
 PACK_REVISION = 1
-DERIVE_REVISION = 1
+DERIVE_REVISION = 2
 EVALUATE_REVISION = 1
 
 _BLOCK = 2048  # cells; derived surfaces are made block by block

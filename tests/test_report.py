@@ -30,6 +30,7 @@ from rsmvs.io.manifests import checksum, write_json
 from rsmvs.io.raster import NODATA, read_onto, write_picture, write_raster
 from rsmvs.io.views import write_views
 from rsmvs.options import Config, ImageOptions, ProductOptions, ReferenceOptions
+from rsmvs.stages import products, report
 from rsmvs.stages.products import derive_surfaces, evaluate, pack_points
 from rsmvs.stages.report import catalogue_scene, picture_scene, report_scene
 from rsmvs.types import View
@@ -262,3 +263,15 @@ def test_page_in_a_browser(run: Path, tmp_path: Path, width: int, dark: bool) ->
     assert page["wide"] <= page["window"]  # nothing sticks out: tables scroll by themselves
     assert page["sections"] == ["Surface and image", "In three dimensions", "Views and tiles", "Adjustment of the cameras",
                                 "Against the reference", "Tiles", "Products and what they were made from"]  # fmt: skip
+
+
+def test_rules_carry_the_revisions_of_their_stages() -> None:
+    stages = {
+        "mosaic_scene": products.MOSAIC_REVISION, "pack_points": products.PACK_REVISION,
+        "derive_surfaces": products.DERIVE_REVISION, "evaluate": products.EVALUATE_REVISION,
+        "picture_scene": report.PREVIEW_REVISION, "catalogue_scene": report.CATALOGUE_REVISION,
+        "report_scene": report.REPORT_REVISION,
+    }  # fmt: skip
+    rules = "".join((Path(__file__).parents[1] / "rules" / f"{name}.smk").read_text() for name in ("products", "report"))
+    found = {name: int(number) for name, number in re.findall(r"rule (\w+):.*?revision=(\d+)", rules, re.DOTALL)}
+    assert found == stages

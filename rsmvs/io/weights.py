@@ -67,10 +67,10 @@ def read_weights(name: str, allow_random: bool = False) -> Weights:
 
 def write_weights(path: str | Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
     """card: without format and checksum, which are added."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     with atomic(path) as part:
-        save_file({name: t.detach().cpu().contiguous() for name, t in sorted(tensors.items())}, part)
+        part.write_bytes(save({name: t.detach().cpu().contiguous() for name, t in sorted(tensors.items())}))
         digest = checksum(part)
     write_json(path.with_suffix(".json"), {**card, "format": FORMAT, "sha256": digest})

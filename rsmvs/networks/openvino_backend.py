@@ -16,7 +16,7 @@ from torch import nn
 from rsmvs.networks.cascade import Cascade, StackTensors
 
 _EXAMPLE = 64  # px: side of the traced example, a multiple of what all networks need
-_KEPT = 4  # compiled networks: references at the rim of a scene see fewer sources
+_KEPT = 2  # compiled networks: references at the rim of a scene see fewer sources
 
 
 def available() -> bool:

@@ -57,7 +57,8 @@ class StackTensors:
 class StageHeights:
     """Of one stage, (b, 1, h, w) at its stride: z (m above the mid height), its deviation (m), confidence, plane distance.
 
-    span: lowest and highest plane.
+    confidence: the stage's own times that of the stages before it, on which its range rests: four planes alone are always
+    sure of themselves. span: lowest and highest plane.
     """
 
     z: torch.Tensor
@@ -104,7 +105,8 @@ class Cascade(nn.Module):
             step = planes.step.expand_as(read.index)
             span = (planes.low, planes.low + planes.step * (planes.n - 1))
             z, sigma = planes.at(read.index), read.deviation * step
-            stages.append(StageHeights(z, sigma, read.confidence, step, STRIDES[i], span))
+            sure = read.confidence * upsampled(stages[-1].confidence) if stages else read.confidence
+            stages.append(StageHeights(z, sigma, sure, step, STRIDES[i], span))
         if self.polish is not None:
             last, interval = stages[-1], stack.interval.view(-1, 1, 1, 1)
             z = self.polish(last.z, last.sigma, last.confidence, feats[0][-1], interval, stack.prior)

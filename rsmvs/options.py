@@ -109,10 +109,10 @@ class SgmOptions:
     neighbourhood: int = opt(5, "coarser pixels around a pixel whose heights are searched", unit="px", low=1, high=31)
     ceiling: float = opt(0.29, "share of the largest census distance at which a source's vote is cut: it may not see the point",
                          low=0.01, high=1)
-    p1: int = opt(28, "penalty of a step of one plane, for one source; the largest census distance costs 192", low=0, high=200)
-    p2: int = opt(140, "penalty of a larger step where the image has no edge, for one source", low=1, high=1000)
+    p1: int = opt(32, "penalty of a step of one plane, for one source; the largest census distance costs 192", low=0, high=200)
+    p2: int = opt(160, "penalty of a larger step where the image has no edge, for one source", low=1, high=1000)
     fading: float = opt(0.75, "power with which the penalties fall with the number of sources", low=0, high=2)
-    contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient, that halves p2", low=0.01, high=100)
+    contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient around, that halves p2", low=0.01, high=100)
     smoothing: float = opt(2.0, "height differences, in planes, that are smoothed away on one surface", low=0.01, high=10)
 
 

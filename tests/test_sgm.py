@@ -91,7 +91,7 @@ def test_aggregation_over_ragged_ranges_equals_the_recursion() -> None:
     flat = rng.integers(0, 150, start[-1]).astype(np.uint8)
     image = rng.normal(0, 10, (1, w)).astype(np.float32)
     total = np.zeros(flat.size, np.uint16)
-    kernels.aggregate(flat, start, first, image, 0, 1, 10, 60, 5.0, total)
+    kernels.aggregate(flat, start, first, image, 0, 1, 10, 60, np.full_like(image, 5.0), total)
     dense = np.full((w, 20), np.nan)
     for c in range(w):
         dense[c, first[0, c] : first[0, c] + count[c]] = flat[start[c] : start[c + 1]]
@@ -114,7 +114,7 @@ def test_smoothing_calms_a_surface_and_keeps_its_edge() -> None:
     rng = np.random.default_rng(3)
     truth = np.where(np.arange(40) < 20, 0.0, 8.0)[None].repeat(40, 0)
     noisy = (truth + rng.normal(0, 0.2, truth.shape)).astype(np.float32)
-    out = kernels.smooth(noisy, np.zeros_like(noisy), 3, 1.5, 1.0)
+    out = kernels.smooth(noisy, np.zeros_like(noisy), 3, 1.5, np.ones_like(noisy))
     assert np.abs(out - truth).std() < 0.5 * np.abs(noisy - truth).std()
     assert np.abs(out - truth).max() < 1.0
 

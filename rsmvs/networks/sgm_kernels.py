@@ -136,11 +136,12 @@ def combine_block(
 @njit(cache=True, nogil=True)
 def aggregate(
     cost: Bytes, start: Indices, first: Indices, image: F32, dr: int, dc: int, p1: int, p2: int,
-    contrast: float, total: Indices,
+    contrast: F32, total: Indices,
 ) -> None:
     """One path direction of semi-global matching (Hirschmueller 2008, eq. 13), added to `total`.
 
-    The path comes from pixel (r - dr, c - dc). The second penalty falls with the reference's contrast along the path.
+    The path comes from pixel (r - dr, c - dc). The second penalty falls with the step of the
+    reference's grey values along the path: by half where it equals `contrast` (h, w).
     """
     h, w = first.shape
     widest, longest = 0, 0
@@ -177,7 +178,7 @@ def aggregate(
             else:
                 floor = low[old, qc]
                 jump = abs(image[r, c] - image[qr, qc])
-                ceiling = np.int32(floor + max(p2 / (1.0 + jump / contrast), p1 + 1.0))
+                ceiling = np.int32(floor + max(p2 / (1.0 + jump / contrast[r, c]), p1 + 1.0))
                 there = start[q] - start[qr * w]
                 offset = first[r, c] - first[qr, qc]
                 for i in range(n + 2):
@@ -253,7 +254,7 @@ def median3(values: F32) -> F32:
 
 
 @njit(cache=True, nogil=True)
-def smooth(height: F32, image: F32, radius: int, reach: float, contrast: float) -> F32:
+def smooth(height: F32, image: F32, radius: int, reach: float, contrast: F32) -> F32:
     """Mean of the neighbours on the same surface: within `reach` m (Tukey's weight), of similar grey value, and near."""
     h, w = height.shape
     out = np.full((h, w), np.nan, np.float32)
@@ -268,7 +269,7 @@ def smooth(height: F32, image: F32, radius: int, reach: float, contrast: float) 
                     d = (height[i, j] - z) / reach
                     if abs(d) < 1:
                         near = 1.0 + 4.0 * ((i - r) ** 2 + (j - c) ** 2) / (radius * radius)
-                        alike = 1.0 + ((image[i, j] - image[r, c]) / contrast) ** 2
+                        alike = 1.0 + ((image[i, j] - image[r, c]) / contrast[r, c]) ** 2
                         q = (1 - d * d) ** 2 / (near * alike)
                         s, sw = s + q * d, sw + q
             out[r, c] = z + reach * s / sw

@@ -17,7 +17,7 @@ from rsmvs.io.raster import read_image
 from rsmvs.networks.matcher import Heights, Source, ViewStack
 from rsmvs.options import AreaOptions, FilterOptions, FuseOptions, HeightsOptions
 from rsmvs.stages.matchers import Match, matcher_of
-from rsmvs.stages.tile import Layer, LayerWriter, TilePlan, read_layers, read_plan, reference_window
+from rsmvs.stages.tile import ALIGNMENT, Layer, LayerWriter, TilePlan, read_layers, read_plan, reference_window
 from rsmvs.stages.tile_fusion import fuse
 from rsmvs.types import F32, View, Window
 
@@ -98,7 +98,8 @@ def match_window(plan: TilePlan, view: View, window: Window, match: Match, rdm: 
     for name in plan.sources[view.id]:
         other = plan.views[name]
         field = build_warp_field(view.camera, other.camera.project, window, plan.height_range)
-        reached = window_of_warp(field, window, plan.height_range, _SOURCE_MARGIN).clipped(other.width, other.height)
+        reached = window_of_warp(field, window, plan.height_range, _SOURCE_MARGIN).aligned(ALIGNMENT)
+        reached = reached.clipped(other.width, other.height)
         if reached.width > _SOURCE_MARGIN and reached.height > _SOURCE_MARGIN:
             shifted = field.moved(window.col, window.row, reached.col, reached.row)
             sources.append(Source(read_image(other, reached), shifted))

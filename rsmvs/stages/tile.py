@@ -22,7 +22,7 @@ from rsmvs.types import F32, View, Window
 
 REVISION = 1
 
-_ALIGNMENT = 8  # px: windows start where the coarsest pyramid level has a pixel, in whatever tile they are
+ALIGNMENT = 8  # px: windows start where the coarsest pyramid level has a pixel, in whatever tile they are
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def reference_window(plan: TilePlan, view: View, area: AreaOptions) -> Window | 
     xmin, ymin, xmax, ymax = plan.bounds
     grown = (xmin - area.halo, ymin - area.halo, xmax + area.halo, ymax + area.halo)
     window = window_of_area(view.camera, *ring_lon_lat(area.crs, grown), plan.height_range)
-    window = window.aligned(_ALIGNMENT).clipped(view.width, view.height)
-    return window if min(window.width, window.height) >= 2 * _ALIGNMENT else None
+    window = window.aligned(ALIGNMENT).clipped(view.width, view.height)
+    return window if min(window.width, window.height) >= 2 * ALIGNMENT else None
 
 
 @dataclass(frozen=True)

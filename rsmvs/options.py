@@ -51,7 +51,7 @@ class AreaOptions:
     resolution: float = opt(0.5, "cell size of the DSM", unit="m", low=0.05, high=100)
     tile_size: float = opt(500.0, "side of a tile, the job that is scheduled and restarted; multiple of the resolution",
                            unit="m", low=16, high=20000)
-    halo: float = opt(40.0, "context computed around a tile and thrown away", unit="m", low=0, high=1000)
+    halo: float = opt(64.0, "context computed around a tile and thrown away", unit="m", low=0, high=1000)
     height_range: tuple[float, ...] | None = opt(
         None, "search range [low, high] of ellipsoidal heights; found from tie points, DEM and camera when absent", unit="m")
 
@@ -112,7 +112,8 @@ class SgmOptions:
     p1: int = opt(32, "penalty of a step of one plane, for one source; the largest census distance costs 192", low=0, high=200)
     p2: int = opt(160, "penalty of a larger step where the image has no edge, for one source", low=1, high=1000)
     fading: float = opt(0.75, "power with which the penalties fall with the number of sources", low=0, high=2)
-    contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient around, that halves p2", low=0.01, high=100)
+    contrast: float = opt(1.0, "grey-value step, in 80th percentiles of the gradient around, that halves p2",
+                          low=0.01, high=100)
     smoothing: float = opt(2.0, "height differences, in planes, that are smoothed away on one surface", low=0.01, high=10)
 
 
@@ -137,7 +138,7 @@ class RdmOptions:
 
 @dataclass(frozen=True)
 class HeightsOptions:
-    model: str = opt("sgm", "matcher: model-free, or learned", choices=("sgm", "red", "casmvs", "ucs"))
+    model: str = opt("sgm", "matcher: model-free, or learned", choices=("sgm", "red", "casmvs", "ucs", "mvsr3d"))
     max_views: int = opt(8, "references matched per tile, best sets first", low=1, high=100)
     window: int = opt(1536, "largest side of a matched window: bounds the memory of a job", unit="px", low=128, high=8192)
     rdm: bool = opt(False, "give relative depth maps to the learned matcher; its weights must know them")

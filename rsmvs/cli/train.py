@@ -24,10 +24,14 @@ ALIASES = {
 }
 
 
+JOINT = ("mvsr3d", "mvsam")  # models of heights and classes, or of classes alone
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, help="folder of the training; one that holds a checkpoint goes on")
     parser.add_argument("--config", help="YAML file with the sections network, training, data")
-    parser.add_argument("--preset", default="small", help="architecture: paper, small or refine")
+    parser.add_argument("--preset", help="architecture: paper, small (default) or refine; of mvsr3d and mvsam: tiny (default), "
+                        "tiny_refine, vit_b, vit_l or vit_h")
     parser.add_argument("--mode", default="train", choices=("train", "samples"),
                         help="samples: write the simulated samples to --out")
     parser.add_argument("--loadckpt", default="", help="weights to start from (.safetensors)")
@@ -43,6 +47,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.gpu_id is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu_id
+    if args.model in JOINT and args.mode == "train":
+        from rsmvs.stages.train_joint import train_joint
+
+        print(f"{train_joint(joint_config(args), args.out)} is trained")
+        return 0
     from rsmvs.stages.train import train_cascade, with_epochs, write_samples
 
     config = train_config(args)
@@ -62,9 +71,10 @@ def train_config(args: argparse.Namespace) -> Any:
     from rsmvs.io.manifests import read_yaml
     from rsmvs.network_options import PRESETS, TrainConfig
 
-    if args.preset not in PRESETS:
-        raise ConfigError("--preset", f"'{args.preset}' is not known", f"choose from {', '.join(PRESETS)}")
-    values: dict[str, Any] = {"network": as_dict(PRESETS[args.preset]), "training": {}, "data": {}}
+    preset = args.preset or "small"
+    if preset not in PRESETS:
+        raise ConfigError("--preset", f"'{preset}' is not known", f"choose from {', '.join(PRESETS)}")
+    values: dict[str, Any] = {"network": as_dict(PRESETS[preset]), "training": {}, "data": {}}
     for section, given in (read_yaml(args.config) if args.config else {}).items():
         values[section] = {**values.get(section, {}), **given} if isinstance(given, dict) else given
     settings = [(*target, getattr(args, flag)) for flag, target in ALIASES.items() if getattr(args, flag) is not None]
@@ -77,6 +87,52 @@ def train_config(args: argparse.Namespace) -> Any:
     if args.loadckpt:
         values["initial"] = args.loadckpt
     return build(TrainConfig, values, args.config or "rsmvs train")
+
+
+def joint_config(args: argparse.Namespace) -> Any:
+    """The training of heights and classes together that preset, file and flags describe; later ones win.
+
+    Options are named by their whole path: network.cascade.levels, class_weight.
+    """
+    from rsmvs.config import as_dict, build
+    from rsmvs.errors import ConfigError
+    from rsmvs.io.manifests import read_yaml
+    from rsmvs.semantic_options import SEMANTIC_PRESETS, JointConfig
+
+    preset = args.preset or "tiny"
+    if preset not in SEMANTIC_PRESETS:
+        raise ConfigError("--preset", f"'{preset}' is not known", f"choose from {', '.join(SEMANTIC_PRESETS)}")
+    if args.epochs:
+        raise ConfigError("--epochs", f"is not known to {args.model}", "give training.steps")
+    values: dict[str, Any] = {"network": as_dict(SEMANTIC_PRESETS[preset])}
+    _merge(values, read_yaml(args.config) if args.config else {})
+    if args.model == "mvsam":
+        values["network"] |= {"heights": False, "egspg": False}
+    for flag, (section, option) in ALIASES.items():
+        if flag != "model" and getattr(args, flag) is not None:
+            _set(values, ("network.cascade" if section == "network" else section) + f".{option}", getattr(args, flag))
+    for text in args.set:
+        name, _, value = text.partition("=")
+        _set(values, name, value)
+    if args.loadckpt:
+        values["initial"] = args.loadckpt
+    return build(JointConfig, values, args.config or "rsmvs train")
+
+
+def _merge(values: dict[str, Any], given: dict[str, Any]) -> None:
+    """`given` into `values`, section by section."""
+    for key, value in given.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def _set(values: dict[str, Any], name: str, text: str) -> None:
+    *sections, option = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[option] = _value(text)
 
 
 def _value(text: str) -> Any:

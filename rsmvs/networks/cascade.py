@@ -88,10 +88,13 @@ class Cascade(nn.Module):
 
     def forward(self, stack: StackTensors) -> list[StageHeights]:
         """The stages that ran, coarse to fine; the last one is the result."""
-        feats = [self.features(image) for image in stack.images]
+        return self.from_features(stack, [self.features(image) for image in stack.images])
+
+    def from_features(self, stack: StackTensors, feats: list[list[torch.Tensor]]) -> list[StageHeights]:
+        """The same with features made elsewhere: per view those of `FeatureNet`, reference first."""
         rdm = None if stack.rdm is None else normalised_rdm(stack.rdm)
         if self.rdm_fusion is not None and rdm is not None:
-            feats[0] = self.rdm_fusion(feats[0], rdm)
+            feats = [self.rdm_fusion(feats[0], rdm), *feats[1:]]
         weights: list[torch.Tensor] = []
         stages: list[StageHeights] = []
         for i in range(0 if stack.prior is None else self.options.prior_stage, len(STRIDES)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,31 +69,41 @@ class LearnedMatcher:
         if self.network.options.prior == "sgm" and stack.prior is None:
             stack = with_prior(stack)
         found = match_in_windows(stack, self._match, self.options.window, self.options.overlap)
-        return Heights(found.height, found.confidence, found.sigma, notes=tuple(self.warnings(stack)))
+        return replace(found, notes=tuple(self.warnings(stack)))
 
     def _match(self, stack: ViewStack) -> Heights:
         if not np.isfinite(stack.image).any() or not stack.sources:
             return Heights.none(stack.image.shape)
         tensors = stack_tensors([stack], self.network.options.min_interval)
-        z, sigma, confidence = self.backend(tensors)
-        seen = seen_by_a_source(tensors, z) & (tensors.masks[0] > 0)
-        h, w = stack.image.shape
-        valid = seen[0, 0, :h, :w].numpy()
-        height = z[0, 0, :h, :w].numpy() + np.float32(mid_height(stack))
-        nothing = np.float32(np.nan)
-        deviation = np.where(valid, sigma[0, 0, :h, :w].numpy(), nothing)
-        return Heights(np.where(valid, height, nothing), confidence[0, 0, :h, :w].numpy() * valid, deviation)
+        return heights_of(stack, tensors, *self.backend(tensors))
 
     def warnings(self, stack: ViewStack) -> list[str]:
-        """Where the scene lies outside what the network was trained for."""
-        notes = []
-        low, high = self.domain.get("gsd", (0.0, np.inf))
-        if not low / _GSD_MARGIN <= stack.gsd <= high * _GSD_MARGIN:
-            notes.append(f"the network was trained for GSDs of {low:g} to {high:g} m, the reference has {stack.gsd:.2f} m")
-        span, known = stack.height_range[1] - stack.height_range[0], self.domain.get("height_span", (0.0, np.inf))[1]
-        if self.network.options.prior == "none" and span > known * _GSD_MARGIN:
-            notes.append(f"the network was trained for height ranges up to {known:g} m, the scene has {span:.0f} m")
-        return notes
+        return domain_notes(self.domain, stack, self.network.options.prior == "none")
+
+
+def domain_notes(domain: Mapping[str, Any], stack: ViewStack, whole_range: bool) -> list[str]:
+    """Where the scene lies outside what the network was trained for. whole_range: it searches without a prior."""
+    notes = []
+    low, high = domain.get("gsd", (0.0, np.inf))
+    if not low / _GSD_MARGIN <= stack.gsd <= high * _GSD_MARGIN:
+        notes.append(f"the network was trained for GSDs of {low:g} to {high:g} m, the reference has {stack.gsd:.2f} m")
+    span, known = stack.height_range[1] - stack.height_range[0], domain.get("height_span", (0.0, np.inf))[1]
+    if whole_range and span > known * _GSD_MARGIN:
+        notes.append(f"the network was trained for height ranges up to {known:g} m, the scene has {span:.0f} m")
+    return notes
+
+
+def heights_of(
+    stack: ViewStack, tensors: StackTensors, z: torch.Tensor, sigma: torch.Tensor, confidence: torch.Tensor
+) -> Heights:
+    """What a network gave, (1, 1, h, w) each, on the pixels of the reference; nothing where no source sees data."""
+    seen = seen_by_a_source(tensors, z) & (tensors.masks[0] > 0)
+    h, w = stack.image.shape
+    valid = seen[0, 0, :h, :w].numpy()
+    height = z[0, 0, :h, :w].numpy() + np.float32(mid_height(stack))
+    nothing = np.float32(np.nan)
+    deviation = np.where(valid, sigma[0, 0, :h, :w].numpy(), nothing)
+    return Heights(np.where(valid, height, nothing), confidence[0, 0, :h, :w].numpy() * valid, deviation)
 
 
 def with_prior(stack: ViewStack) -> ViewStack:

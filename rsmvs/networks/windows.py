@@ -29,12 +29,17 @@ def match_in_windows(stack: ViewStack, match: Callable[[ViewStack], Heights], wi
         return match(stack)
     overlap = min(overlap, window // 2)
     sums = np.zeros((4, h, w), np.float32)  # of height, sigma, confidence and weight
+    classes: F32 | None = None
     for r in starts(h, window, overlap):
         for c in starts(w, window, overlap):
             part = cut(stack, r, c, min(window, h), min(window, w))
             found = match(part)
             ph, pw = part.image.shape
-            weight = np.where(np.isfinite(found.height), ramp(ph, pw, overlap), np.float32(0))
+            share = ramp(ph, pw, overlap)
+            if found.classes is not None:
+                classes = np.zeros((len(found.classes), h, w), np.float32) if classes is None else classes
+                classes[:, r : r + ph, c : c + pw] += np.nan_to_num(found.classes) * share
+            weight = np.where(np.isfinite(found.height), share, np.float32(0))
             block = sums[:, r : r + ph, c : c + pw]
             for i, values in enumerate((found.height, found.sigma, found.confidence)):
                 block[i] += np.where(weight > 0, np.nan_to_num(values), 0) * weight
@@ -42,7 +47,10 @@ def match_in_windows(stack: ViewStack, match: Callable[[ViewStack], Heights], wi
     known = sums[3] > 0
     height, sigma, confidence = (s / np.where(known, sums[3], 1) for s in sums[:3])
     nothing = np.float32(np.nan)
-    return Heights(np.where(known, height, nothing), np.where(known, confidence, 0), np.where(known, sigma, nothing))
+    if classes is not None:
+        total = classes.sum(0)
+        classes = np.divide(classes, total, out=np.full_like(classes, np.nan), where=total > 0)
+    return Heights(np.where(known, height, nothing), np.where(known, confidence, 0), np.where(known, sigma, nothing), classes)
 
 
 def cut(stack: ViewStack, row: int, col: int, height: int, width: int, keep_all: bool = False) -> ViewStack:

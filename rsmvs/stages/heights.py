@@ -16,6 +16,7 @@ from rsmvs.io.manifests import write_json
 from rsmvs.io.raster import read_image
 from rsmvs.networks.matcher import Heights, Source, ViewStack
 from rsmvs.options import AreaOptions, FilterOptions, FuseOptions, HeightsOptions
+from rsmvs.stages.classes import class_bands, voted_bands
 from rsmvs.stages.matchers import Match, matcher_of
 from rsmvs.stages.tile import ALIGNMENT, Layer, LayerWriter, TilePlan, read_layers, read_plan, reference_window
 from rsmvs.stages.tile_fusion import fuse
@@ -64,6 +65,8 @@ def _predict(
         heights = _match_reference(plan, view, window, options, match, maps.get(reference))
         print(f"{reference}: {np.isfinite(heights.height).mean():.1%} of {window.width} x {window.height} px have a height")
         bands = {"height": heights.height, "confidence": heights.confidence, "sigma": heights.sigma}
+        if heights.classes is not None:
+            bands |= class_bands(heights.classes)
         writer.add(Layer(view, window, bands, heights.notes))
 
 
@@ -72,6 +75,7 @@ def _match_reference(
 ) -> Heights:
     whole = Heights.none(window.shape)
     notes: set[str] = set()
+    classes: F32 | None = None
     for part, core in parts(window, options.window, _OVERLAP):
         found = match_window(plan, view, part, match, None if rdm is None else _part_of(rdm, part))
         notes |= set(found.notes)
@@ -79,7 +83,11 @@ def _match_reference(
         target = _slices(core, window)
         for name in ("height", "confidence", "sigma"):
             getattr(whole, name)[target] = getattr(found, name)[inside]
-    return Heights(whole.height, whole.confidence, whole.sigma, notes=tuple(sorted(notes)))
+        if found.classes is not None:
+            if classes is None:
+                classes = np.full((len(found.classes), *window.shape), np.nan, np.float32)
+            classes[:, *target] = found.classes[:, *inside]
+    return Heights(whole.height, whole.confidence, whole.sigma, classes, tuple(sorted(notes)))
 
 
 def _slices(inner: Window, outer: Window) -> tuple[slice, slice]:
@@ -141,6 +149,7 @@ def _filter(layers: list[Layer], plan: TilePlan, options: FilterOptions, writer:
             "repeated": repeated.astype(np.float32),
             "confidence": layer.bands["confidence"],
             "sigma": layer.bands["sigma"],
+            **voted_bands(layer, rest, [o.there for o in others], found.agrees),
         }
         writer.add(Layer(layer.view, layer.window, bands, layer.notes))
 

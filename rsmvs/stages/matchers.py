@@ -21,6 +21,10 @@ def matcher_of(options: HeightsOptions) -> Match:
     from rsmvs.networks.learned import LearnedMatcher, cascade_of
 
     weights = read_weights(options.learned.weights or f"{options.model}-small")
+    if options.model == "mvsr3d":
+        from rsmvs.networks.semantic_matcher import SemanticMatcher, mvsr3d_of
+
+        return SemanticMatcher(mvsr3d_of(weights.tensors, weights.card, weights.path), weights.card, options.learned)
     network = cascade_of(weights.tensors, weights.card, weights.path)
     if network.options.regularizer != options.model:
         cause = f"is '{options.model}', but {weights.path} holds '{network.options.regularizer}'"

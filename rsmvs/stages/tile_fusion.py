@@ -11,6 +11,7 @@ import numpy as np
 from rsmvs.fusion.dsm import Surface, draw_surface, fill_holes, fuse_layers, layer_weight
 from rsmvs.fusion.ortho import Look, orthoimage
 from rsmvs.fusion.outliers import outlying
+from rsmvs.fusion.semantics import Vote
 from rsmvs.fusion.uncertainty import height_sigma
 from rsmvs.geometry.grid import Grid
 from rsmvs.geometry.ground import GridCamera, map_projection
@@ -19,10 +20,10 @@ from rsmvs.geometry.warp import build_warp_field
 from rsmvs.io.pointcloud import NOISE, Points, subset, write_points
 from rsmvs.io.raster import NODATA, opened, read_image, write_raster
 from rsmvs.options import AreaOptions, FuseOptions
+from rsmvs.stages.classes import class_probabilities, class_rasters, point_codes, vote_of_cells
 from rsmvs.stages.tile import Layer, TilePlan
-from rsmvs.types import CLASS_CODES, F32, Window
+from rsmvs.types import F32, Window
 
-_OTHER = CLASS_CODES[-1]
 _MAP_TOLERANCE = 0.02  # cells
 
 
@@ -31,7 +32,8 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     rim = max(2, round(options.fill_radius / area.resolution))  # so that holes at the border are filled as inside
     core = Grid.covering(plan.bounds, area.resolution)
     grid = core.grown(rim)
-    surface = _reliable(_surface(layers, plan, area, options, grid), options)
+    surface, votes = _surface(layers, plan, area, options, grid)
+    surface = _reliable(surface, options)
     inside = (slice(rim, -rim), slice(rim, -rim))
     if not np.isfinite(surface.height[inside]).any():
         return {}
@@ -39,7 +41,8 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     ortho = _ortho(filled, layers, plan, area, options, grid)
     crs = raster_wkt(product_crs(area.crs))
     sigma = height_sigma(filled, surface.sigma, surface.n_views)
-    rasters = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": sigma}
+    rasters: dict[str, Any] = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": sigma}
+    rasters |= {} if votes is None else class_rasters(votes, np.isfinite(filled))
     values: Any
     for name, values in (rasters | {"ortho": ortho}).items():
         nodata = None if name == "n_views" else NODATA if values.dtype == np.float32 else 0
@@ -49,19 +52,25 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     return {name: f"{name}.tif" for name in (*rasters, "ortho")} | {"points": "points.laz"}
 
 
-def _surface(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOptions, grid: Grid) -> Surface:
-    drawn = []
+def _surface(
+    layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOptions, grid: Grid
+) -> tuple[Surface, Vote | None]:
+    """The surface, and the classes of its cells where the matcher gave any."""
+    drawn, classes = [], []
     project = map_projection(area.crs)
     for layer in layers:
         field = build_warp_field(layer.view.camera, project, layer.window, plan.height_range, _MAP_TOLERANCE * grid.step)
         bands = layer.bands
         weight = layer_weight(bands["n_views"], bands["confidence"], bands["against"])
-        values = np.stack([weight, bands["n_views"], bands["sigma"]])
+        known = class_probabilities(layer)
+        values = np.stack([weight, bands["n_views"], bands["sigma"], *([] if known is None else known)])
         ground = field.moved(layer.window.col, layer.window.row, 0, 0)
         heights, carried = draw_surface(_used(layer, options), values, ground, grid, options.max_step)
-        drawn.append(np.concatenate([heights[None], carried]))
+        drawn.append(np.concatenate([heights[None], carried[:3]]))
+        classes += [] if known is None else [(heights, carried[3:])]
     stack = np.stack(drawn, axis=1) if drawn else np.full((4, 1, *grid.shape), np.nan, np.float32)
-    return fuse_layers(stack[0], stack[1], stack[2], stack[3], options.merge)
+    surface = fuse_layers(stack[0], stack[1], stack[2], stack[3], options.merge)
+    return surface, vote_of_cells(surface.height, classes, options.merge)
 
 
 def _used(layer: Layer, options: FuseOptions) -> F32:
@@ -108,11 +117,12 @@ def _points(layers: list[Layer], plan: TilePlan, area: AreaOptions, core: Grid) 
         row, col, x, y = row[inside], col[inside], x[inside], y[inside]
         grey = read_image(layer.view, layer.window)[row, col]
         bands = [layer.bands[name][row, col] for name in ("n_views", "confidence", "sigma")]
-        found.append([np.stack([x, y, height[row, col].astype(np.float64)], axis=1), grey, *bands])
-    xyz, grey, n_views, confidence, sigma = (np.concatenate(part) for part in zip(*found, strict=True))
+        codes = point_codes(layer)[row, col]
+        found.append([np.stack([x, y, height[row, col].astype(np.float64)], axis=1), grey, *bands, codes])
+    xyz, grey, n_views, confidence, sigma, codes = (np.concatenate(part) for part in zip(*found, strict=True))
     return Points(
         xyz=xyz,
-        classification=np.full(len(xyz), _OTHER, np.uint8),
+        classification=codes,
         intensity=np.clip(np.nan_to_num(np.rint(grey)), 0, 65535).astype(np.uint16),
         n_views=n_views.astype(np.uint8),
         confidence=confidence,

@@ -40,7 +40,7 @@ def train_cascade(config: TrainConfig, folder: str | Path) -> Path:
     initial = read_weights(config.initial).tensors if config.initial else None
     make_task = partial(CascadeTask, config.network, config.training.dlossw, initial)
     write_json(Path(folder) / "config.json", as_dict(config))
-    return train(make_task, crops, config.training, folder, list(one_each), _card(data))  # type: ignore[arg-type]
+    return train(make_task, crops, config.training, folder, list(one_each), data_card(data))  # type: ignore[arg-type]
 
 
 def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
@@ -91,7 +91,7 @@ def write_samples(config: TrainConfig, folder: str | Path) -> int:
     return n
 
 
-def _card(data: DataOptions) -> dict[str, Any]:
+def data_card(data: DataOptions) -> dict[str, Any]:
     known = {"gsd": [data.gsd_min, data.gsd_max]} if data.dataset == "simulated" else {}
     return {"data": as_dict(data), "domain": known}
 

@@ -1,0 +1,83 @@
+"""Classes on their way through a tile: bands of the references' rasters, votes, codes in rasters and points.
+
+Layers of matchers without classes pass through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsmvs.fusion.semantics import ClassVote, Vote, seen_classes
+from rsmvs.geometry.warp import WarpField
+from rsmvs.stages.tile import Layer
+from rsmvs.types import CLASS_CODES, CLASS_NAMES, F32
+
+_PROBABILITY = tuple(f"p_{name}" for name in CLASS_NAMES)  # bands, in the order of CLASS_NAMES
+_CODES = np.array([*CLASS_CODES, 0], np.uint8)  # by index; -1, without votes, is the last: no data
+_UNCLASSIFIED = CLASS_CODES[-1]
+
+
+def class_bands(probabilities: F32) -> dict[str, F32]:
+    """Bands of a reference from its (c, h, w) probabilities."""
+    return dict(zip(_PROBABILITY, probabilities, strict=True))
+
+
+def class_probabilities(layer: Layer) -> F32 | None:
+    """(c, h, w), or None where the matcher gave none."""
+    return np.stack([layer.bands[n] for n in _PROBABILITY]) if _PROBABILITY[0] in layer.bands else None
+
+
+def voted_bands(
+    layer: Layer, others: Sequence[Layer], there: Sequence[WarpField], agrees: NDArray[np.uint32]
+) -> dict[str, F32]:
+    """The probabilities, and the vote of the reference and the views that agree with its heights.
+
+    there: from this reference's window to those of the others; agrees: bit k set where other k does.
+    Bands: class (index), class_votes (how many views voted), vote_margin.
+    """
+    own = class_probabilities(layer)
+    if own is None:
+        return {}
+    height = layer.bands["height"]
+    vote = ClassVote(len(own), height.shape)
+    vote.feed(own, np.isfinite(height))
+    for k, (other, field) in enumerate(zip(others, there, strict=True)):
+        classes = class_probabilities(other)
+        if classes is not None:
+            vote.feed(seen_classes(height, field, classes), (agrees >> np.uint32(k)) & np.uint32(1) > 0)
+    found = vote.result()
+    label = np.where(found.label >= 0, found.label, np.nan).astype(np.float32)
+    return {**class_bands(own), "class": label, "class_votes": found.votes.astype(np.float32), "vote_margin": found.margin}
+
+
+def point_codes(layer: Layer) -> NDArray[np.uint8]:
+    """(h, w) LAS codes of a reference's points: the voted class, unclassified without one."""
+    label = layer.bands.get("class")
+    if label is None:
+        return np.full(layer.window.shape, _UNCLASSIFIED, np.uint8)
+    codes = _CODES[np.where(np.isfinite(label), label, -1).astype(np.int8)]
+    return np.where(codes > 0, codes, _UNCLASSIFIED).astype(np.uint8)
+
+
+def vote_of_cells(height: F32, drawn: Sequence[tuple[F32, F32]], bound: float) -> Vote | None:
+    """Votes of the references whose surface lies within `bound` (m) of the fused one; None where none has classes.
+
+    height: (h, w) fused. drawn: per reference its heights (h, w) and class probabilities (c, h, w) on the grid.
+    """
+    if not drawn:
+        return None
+    vote = ClassVote(len(CLASS_CODES), height.shape)
+    for own, classes in drawn:
+        vote.feed(classes, np.abs(own - height) <= bound)  # false where either is NaN
+    return vote.result()
+
+
+def class_rasters(vote: Vote, known: NDArray[np.bool_]) -> dict[str, Any]:
+    """Rasters of a tile: LAS codes, 0 without height or votes, and the margin of the vote."""
+    labelled = known & (vote.label >= 0)
+    codes = np.where(labelled, _CODES[vote.label], 0).astype(np.uint8)
+    return {"semantic": codes, "vote_margin": np.where(labelled, vote.margin, np.nan).astype(np.float32)}

@@ -51,7 +51,7 @@ class AreaOptions:
     resolution: float = opt(0.5, "cell size of the DSM", unit="m", low=0.05, high=100)
     tile_size: float = opt(500.0, "side of a tile, the job that is scheduled and restarted; multiple of the resolution",
                            unit="m", low=16, high=20000)
-    halo: float = opt(64.0, "context computed around a tile and thrown away", unit="m", low=0, high=1000)
+    halo: float = opt(80.0, "context computed around a tile and thrown away", unit="m", low=0, high=1000)
     height_range: tuple[float, ...] | None = opt(
         None, "search range [low, high] of ellipsoidal heights; found from tie points, DEM and camera when absent", unit="m")
 

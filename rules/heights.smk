@@ -36,7 +36,7 @@ rule predict_heights:
     resources:
         mem_mb=match_mb,
     params:
-        revision=3,
+        revision=4,
         options=as_dict(CONFIG.heights),
         area=area("crs", "resolution", "tile_size", "halo"),
     script:

@@ -98,7 +98,7 @@ def _search_range(stack: ViewStack, prior: F32 | None, interval: float, options:
 def _match_level(stack: ViewStack, first: Indices, last: Indices, interval: float, options: SgmOptions) -> Heights:
     count = np.maximum(last - first + 1, 0).astype(np.int64)
     start = np.concatenate([[0], np.cumsum(count.ravel())])
-    cost = _cost_volume(stack, first, last, start, interval, options)
+    cost, missing = _cost_volume(stack, first, last, start, interval, options)
     image = np.where(np.isfinite(stack.image), stack.image, 0).astype(np.float32)
     contrast = _contrast(image)
     # The noise of the mean cost falls with the number of sources; so does the smoothness that has to hold against it.
@@ -109,7 +109,7 @@ def _match_level(stack: ViewStack, first: Indices, last: Indices, interval: floa
         p1, p2 = round(options.p1 * calm), round(options.p2 * calm)
         kernels.aggregate(cost, start, first, image, dr, dc, p1, p2, edge, total)
     height, margin = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
-    kernels.winners(total, cost, start, first, interval, height, margin)
+    kernels.winners(total, cost, start, first, interval, missing, height, margin)
     height = kernels.smooth(kernels.median3(height), image, _SMOOTHED, options.smoothing * interval, 2 * contrast)
     known = np.isfinite(height)
     # A lone good margin among bad ones is chance: their mean tells right from wrong far better (docs/design.md).
@@ -126,14 +126,15 @@ def _contrast(image: F32) -> F32:
 
 def _cost_volume(
     stack: ViewStack, first: Indices, last: Indices, start: Indices, interval: float, options: SgmOptions
-) -> kernels.Bytes:
-    """Ragged matching costs, filled block by block so that memory stays bounded."""
+) -> tuple[kernels.Bytes, int]:
+    """Ragged matching costs, filled block by block so that memory stays bounded, and the cost of what no source sees."""
     h, w = stack.image.shape
-    cost = np.full(int(start[-1]), kernels.MISSING, np.uint8)
     rim = 3 if len(stack.sources) == 1 else 2  # census radius: a single pair needs the larger support
     inner = kernels.inner_mask(rim, rim - 1)
     most = (2 * rim + 1) ** 2 + (2 * rim - 1) ** 2 - 2
     ceiling, unit = round(options.ceiling * most), kernels.COST_RANGE / most
+    missing = math.ceil(unit * ceiling) + 1
+    cost = np.full(int(start[-1]), missing, np.uint8)
     bh, bw = kernels.BLOCK_H, kernels.BLOCK_W
     padded = np.full((-(-h // bh) * bh + 2 * rim, -(-w // bw) * bw + 2 * rim), np.nan, np.float32)
     padded[rim : rim + h, rim : rim + w] = stack.image
@@ -150,5 +151,5 @@ def _cost_volume(
             distances = np.empty((len(stack.sources), len(planes), bh, bw), np.uint8)
             for s, (image, field) in enumerate(stack.sources):
                 kernels.block_distances(image, field.coefs, field.lattice, code, r, c, planes, rim, inner, distances[s])
-            kernels.combine_block(distances, k0, r, c, start, first, ceiling, unit, cost)
-    return cost
+            kernels.combine_block(distances, k0, r, c, start, first, ceiling, unit, missing, cost)
+    return cost, missing

@@ -21,7 +21,6 @@ Indices = NDArray[Any]
 BLOCK_H, BLOCK_W = 32, 64
 COST_RANGE = 192  # cost of the largest possible distance
 HIDDEN = 255  # distance of a source without data
-MISSING = 200  # cost of a plane that no source sees: above every matching cost
 
 
 def inner_mask(radius: int, inner: int) -> np.uint64:
@@ -111,12 +110,12 @@ def block_distances(
 @njit(cache=True, nogil=True)
 def combine_block(
     distances: Bytes, first_plane: int, row0: int, col0: int, start: Indices, first: Indices, ceiling: int,
-    unit: float, cost: Bytes,
+    unit: float, missing: int, cost: Bytes,
 ) -> None:
     """Mean over the sources that see the plane, each cut at `ceiling`, into the ragged volume in units of `unit`.
 
     The cut is what makes it robust: a view to which the point is hidden adds a constant. distances: (sources, planes,
-    h, w). MISSING where no source has data.
+    h, w). Where no source has data the cost is one more than the largest: no evidence, but to be told apart.
     """
     ns, _, h, w = distances.shape
     for r in range(min(h, first.shape[0] - row0)):
@@ -130,7 +129,7 @@ def combine_block(
                     if bits != HIDDEN:
                         total += bits if bits < ceiling else ceiling
                         seen += 1
-                cost[start[p] + i] = MISSING if seen == 0 else np.uint8(unit * total / seen + 0.5)
+                cost[start[p] + i] = missing if seen == 0 else np.uint8(unit * total / seen + 0.5)
 
 
 @njit(cache=True, nogil=True)
@@ -196,7 +195,8 @@ def aggregate(
 
 @njit(cache=True, nogil=True)
 def winners(
-    total: Indices, cost: Bytes, start: Indices, first: Indices, interval: float, height: F32, margin: F32
+    total: Indices, cost: Bytes, start: Indices, first: Indices, interval: float, missing: int, height: F32,
+    margin: F32,
 ) -> None:
     """Per pixel: height of the least total cost with a parabola between planes, the relative margin to the best cost
     two and more planes away. Pixels without planes or without any source stay NaN."""
@@ -212,7 +212,7 @@ def winners(
             for i in range(1, n):
                 if total[s + i] < total[s + best]:
                     best = i
-            if cost[s + best] == MISSING:
+            if cost[s + best] == missing:
                 continue
             rival = 1 << 30
             for i in range(n):

@@ -13,7 +13,7 @@ import numpy as np
 from shapely import contains_xy
 from shapely.geometry import Polygon, box
 
-from rsmvs.config import area_polygon
+from rsmvs.config import area_polygon, scene_grid
 from rsmvs.geometry.grid import Bounds, Tile
 from rsmvs.geometry.ground import map_projection, to_lon_lat
 from rsmvs.geometry.viewing import sight_at_ground
@@ -28,6 +28,7 @@ from rsmvs.types import F64, View
 _SAMPLES = 16  # per side of a tile: places at which visibility is looked up
 _HEIGHTS = 25  # tried where nothing is known of the ground
 _MAX_SIGMA = 5.0  # m, of a tie point's height
+_HEIGHT_STEP = 10.0  # m, the search range ends on its multiples
 _RINGS = (0.0, 0.5, 1.0, 2.0)  # tile sizes around a tile in which tie points are looked for
 
 Pairs = dict[tuple[str, str], Pair]
@@ -69,8 +70,9 @@ def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     (low, high), source = search_range(points, dem, cameras, scene.options)
     if scene.area.height_range:
         (low, high), source = (scene.area.height_range[0], scene.area.height_range[1]), "area.height_range"
-    # Whole metres: a tie point more, elsewhere, must not change the plan by a hair and run the tile again.
-    low, high = float(math.floor(low)), float(math.ceil(high))
+    # Round heights: a tie point more must not change the plan by a hair and run the tile again, and tiles of other
+    # sizes shall search alike.
+    low, high = _HEIGHT_STEP * math.floor(low / _HEIGHT_STEP), _HEIGHT_STEP * math.ceil(high / _HEIGHT_STEP)
     ground = float(round(_ground_height(points, dem, (low, high), scene, lon, lat)))
     seen = _seen(scene.views, lon, lat, ground)
     usable = [v for v in scene.views if seen[v.id].mean() >= scene.options.min_overlap]
@@ -83,13 +85,19 @@ def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     sets = rank_sets(sights, pairs, scene.options)
     used = {s["reference"] for s in sets} | {i for s in sets for i in s["sources"]}
     plan = {
-        "revision": 1, "tile": tile.name, "bounds": list(tile.bounds), "status": "ok" if sets else "empty",
+        "revision": 1, "tile": tile.name, "bounds": _core(tile, scene.area), "status": "ok" if sets else "empty",
         "reason": "" if sets else _reason(usable, pairs), "height_range": [low, high], "height_source": source,
         "ground_height": ground, "sets": sets, "pairs": [_pair_record(k, p) for k, p in sorted(pairs.items())],
         "shares": {v.id: round(float(seen[v.id].mean()), 4) for v in scene.views},
         "views": [view_to_dict(v) for v in scene.views if v.id in used],
     }  # fmt: skip
     return plan, pairs
+
+
+def _core(tile: Tile, area: AreaOptions) -> list[float]:
+    """The part of a tile that becomes product: within the rectangle of the area of interest."""
+    a, b = tile.bounds, scene_grid(area).bounds
+    return [max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])]
 
 
 def camera_heights(views: Sequence[View]) -> tuple[float, float]:

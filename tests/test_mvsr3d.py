@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -520,6 +522,23 @@ def test_training_from_a_configuration(tmp_path):
     card = json.loads((tmp_path / "run" / "last.json").read_text())
     assert card["architecture"]["kind"] == "mvsr3d" and card["training"]["options"]["lr"] == 0.002
     assert set(card["metrics"]) >= {"wrong_3d", "wrong_class", "mae_10"}
+
+
+def test_the_rows_of_table_three_are_configurations():
+    from rsmvs.cli.train import add_arguments, joint_config
+
+    parser, found = argparse.ArgumentParser(), {}
+    add_arguments(parser)
+    for path in sorted((Path(__file__).parents[1] / "config" / "mvsr3d").glob("*.yaml")):
+        flags = ["-o", "x", "--model", "mvsr3d", "--preset", "vit_b", "--config", str(path), "--batch_size", "4"]
+        config = joint_config(parser.parse_args([*flags, "--set", f"network.classes={','.join(SPACENET4)}"]))
+        n, t = config.network, config.training
+        assert (n.sam, n.cascade.hypotheses, n.classes) == (SamOptions(), (64, 32, 8), SPACENET4)
+        assert (t.lr, t.alpha, t.batch_size, t.dlossw) == (1e-3, 0.9, 4, (0.5, 1.0, 2.0))
+        assert (config.class_weight, config.height_weight) == (20, 1)
+        found[n.eca, n.egspg, n.sam_fg] = path.stem
+    assert len(found) == 8
+    assert (found[False, False, False], found[True, True, True]) == ("baseline", "full")
 
 
 # ---- matching ----

@@ -132,7 +132,8 @@ def _set(values: dict[str, Any], name: str, text: str) -> None:
     *sections, option = name.split(".")
     for section in sections:
         values = values.setdefault(section, {})
-    values[option] = _value(text)
+    value = _value(text)
+    values[option] = value.split(",") if isinstance(value, str) and option == "classes" else value
 
 
 def _value(text: str) -> Any:

@@ -29,23 +29,33 @@ def error(found: np.ndarray, truth: np.ndarray, rim: int = 8) -> np.ndarray:
 def test_census_equals_its_definition() -> None:
     rng = np.random.default_rng(0)
     image = rng.normal(size=(12, 14)).astype(np.float32)
-    code = np.empty((8, 10), np.uint64)
+    code = np.empty((24, 8, 10), np.uint8)
     kernels.census(image, 2, code)
     for r, c in ((0, 0), (3, 7), (7, 9)):
         window = image[r : r + 5, c : c + 5].ravel()
-        bits = "".join("01"[int(x > window[12])] for i, x in enumerate(window) if i != 12)
-        assert int(code[r, c]) == int(bits, 2)
+        assert code[:, r, c].tolist() == [int(x > window[12]) for i, x in enumerate(window) if i != 12]
 
 
-def test_inner_mask_holds_the_bits_of_the_inner_window() -> None:
-    assert int(kernels.inner_mask(2, 1)).bit_count() == 8
-    assert int(kernels.inner_mask(3, 2)).bit_count() == 24
-    image = np.zeros((5, 5), np.float32)
-    image[0, 0] = image[1, 1] = 1  # one outer, one inner neighbour above the centre
-    code = np.empty((1, 1), np.uint64)
-    kernels.census(image, 2, code)
-    assert int(code[0, 0]).bit_count() == 2
-    assert int(code[0, 0] & kernels.inner_mask(2, 1)).bit_count() == 1
+def test_census_distances_equal_their_definition() -> None:
+    rng = np.random.default_rng(5)
+    image = rng.normal(size=(40, 60)).astype(np.float32)
+    f = field((0.4, -0.3), 60, (0.0, 20.0))
+    weights = kernels.census_weights(2)
+    assert weights.sum() == 24 + 8  # the inner window twice
+    reference = rng.integers(0, 2, (24, 6, 9)).astype(np.uint8)
+    planes = np.array([11.0, 13.5])
+    out = np.empty((2, 6, 9), np.uint8)
+    kernels.block_distances(image, f.coefs, f.lattice, reference, weights, 11, 17, planes, 2, out)
+    for k, height in enumerate(planes):
+        warped = np.empty((10, 13), np.float32)
+        kernels.warp_block(image, f.coefs, f.lattice, 9, 15, height, warped)
+        code = np.empty((24, 6, 9), np.uint8)
+        kernels.census(warped, 2, code)
+        want = ((code != reference) * weights[:, None, None]).sum(axis=0)
+        np.testing.assert_array_equal(out[k], want)
+    outside = np.empty((1, 6, 9), np.uint8)
+    kernels.block_distances(image, f.coefs, f.lattice, reference, weights, 300, 17, planes[:1], 2, outside)
+    assert (outside == kernels.HIDDEN).all()
 
 
 def test_warped_block_equals_the_image_at_the_field() -> None:

@@ -130,15 +130,15 @@ def _cost_volume(
     """Ragged matching costs, filled block by block so that memory stays bounded, and the cost of what no source sees."""
     h, w = stack.image.shape
     rim = 3 if len(stack.sources) == 1 else 2  # census radius: a single pair needs the larger support
-    inner = kernels.inner_mask(rim, rim - 1)
-    most = (2 * rim + 1) ** 2 + (2 * rim - 1) ** 2 - 2
+    weights = kernels.census_weights(rim)
+    most = int(weights.sum())
     ceiling, unit = round(options.ceiling * most), kernels.COST_RANGE / most
     missing = math.ceil(unit * ceiling) + 1
     cost = np.full(int(start[-1]), missing, np.uint8)
     bh, bw = kernels.BLOCK_H, kernels.BLOCK_W
     padded = np.full((-(-h // bh) * bh + 2 * rim, -(-w // bw) * bw + 2 * rim), np.nan, np.float32)
     padded[rim : rim + h, rim : rim + w] = stack.image
-    code = np.empty((bh, bw), np.uint64)
+    code = np.empty((len(weights), bh, bw), np.uint8)
     for r in range(0, h, bh):
         for c in range(0, w, bw):
             low, high = first[r : r + bh, c : c + bw], last[r : r + bh, c : c + bw]
@@ -150,6 +150,6 @@ def _cost_volume(
             planes = interval * np.arange(k0, k1 + 1, dtype=np.float64)
             distances = np.empty((len(stack.sources), len(planes), bh, bw), np.uint8)
             for s, (image, field) in enumerate(stack.sources):
-                kernels.block_distances(image, field.coefs, field.lattice, code, r, c, planes, rim, inner, distances[s])
+                kernels.block_distances(image, field.coefs, field.lattice, code, weights, r, c, planes, rim, distances[s])
             kernels.combine_block(distances, k0, r, c, start, first, ceiling, unit, missing, cost)
     return cost, missing

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rsmvs.geometry.warp import field_at
 from rsmvs.types import F32, F64
 
-Codes = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
 Indices = NDArray[Any]
 BLOCK_H, BLOCK_W = 32, 64
@@ -23,35 +22,26 @@ COST_RANGE = 192  # cost of the largest possible distance
 HIDDEN = 255  # distance of a source without data
 
 
-def inner_mask(radius: int, inner: int) -> np.uint64:
-    """The bits of a census code of that radius that belong to its inner window."""
+def census_weights(radius: int) -> Bytes:
+    """Weight of each bit, (bits,), in row-major order of the window without its centre: the inner window counts twice,
+    since what is near the pixel tells more about it."""
     n = range(-radius, radius + 1)
-    bits = [abs(i) <= inner and abs(j) <= inner for i in n for j in n if (i, j) != (0, 0)]
-    return np.uint64(int("".join("01"[b] for b in bits), 2))
+    return np.array([1 + (max(abs(i), abs(j)) < radius) for i in n for j in n if (i, j) != (0, 0)], np.uint8)
 
 
 @njit(cache=True, nogil=True)
-def popcount(x: np.uint64) -> np.uint64:
-    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
-
-
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def census(image: F32, radius: int, out: Codes) -> None:
-    """Census transform (Zabih & Woodfill 1994) of (h + 2 radius, w + 2 radius) into `out` (h, w)."""
-    h, w = out.shape
-    for r in range(h):
-        for c in range(w):
-            out[r, c] = np.uint64(0)
-        for dr in range(2 * radius + 1):
-            for dc in range(2 * radius + 1):
-                if dr == radius and dc == radius:
-                    continue
+def census(image: F32, radius: int, out: Bytes) -> None:
+    """Census transform (Zabih & Woodfill 1994) of (h + 2 radius, w + 2 radius) into `out` (bits, h, w), 0 or 1."""
+    _, h, w = out.shape
+    b = 0
+    for dr in range(2 * radius + 1):
+        for dc in range(2 * radius + 1):
+            if dr == radius and dc == radius:
+                continue
+            for r in range(h):
                 for c in range(w):
-                    bit = np.uint64(1) if image[r + dr, c + dc] > image[r + radius, c + radius] else np.uint64(0)
-                    out[r, c] = (out[r, c] << np.uint64(1)) | bit
+                    out[b, r, c] = np.uint8(image[r + dr, c + dc] > image[r + radius, c + radius])
+            b += 1
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
@@ -83,28 +73,40 @@ def warp_block(image: F32, coefs: F64, lattice: F64, row0: int, col0: int, heigh
 
 
 @njit(cache=True, nogil=True)
+def _distances(warped: F32, radius: int, reference: Bytes, weights: Bytes, out: Bytes) -> None:
+    """Weighted census distance of a warped block to the reference's bits; the loops over columns run on bytes."""
+    h, w = out.shape
+    for r in range(h):
+        row = out[r]
+        row[:] = 0
+        b = 0
+        for dr in range(2 * radius + 1):
+            for dc in range(2 * radius + 1):
+                if dr == radius and dc == radius:
+                    continue
+                near, centre, bits, weight = warped[r + dr, dc:], warped[r + radius, radius:], reference[b, r], weights[b]
+                for c in range(w):
+                    row[c] += (np.uint8(near[c] > centre[c]) ^ bits[c]) * weight
+                b += 1
+        for c in range(w):
+            if np.isnan(warped[r + radius, c + radius]):
+                row[c] = HIDDEN
+
+
+@njit(cache=True, nogil=True)
 def block_distances(
-    image: F32, coefs: F64, lattice: F64, reference: Codes, row0: int, col0: int, planes: F64,
-    radius: int, inner: np.uint64, out: Bytes
+    image: F32, coefs: F64, lattice: F64, reference: Bytes, weights: Bytes, row0: int, col0: int, planes: F64, radius: int,
+    out: Bytes,
 ) -> None:
     """Census distances of one source for one block, `out` (planes, h, w) uint8; HIDDEN where it has no data.
 
-    reference: census of the reference block (h, w); the block's first pixel is (row0, col0) of the reference window.
-    Bits in the mask `inner` count twice: what is near the pixel tells more about it.
+    reference: census of the reference block (bits, h, w); its first pixel is (row0, col0) of the reference window.
     """
     n, h, w = out.shape
     warped = np.empty((h + 2 * radius, w + 2 * radius), np.float32)
-    code = np.empty((h, w), np.uint64)
     for k in range(n):
         warp_block(image, coefs, lattice, row0 - radius, col0 - radius, planes[k], warped)
-        census(warped, radius, code)
-        for r in range(h):
-            for c in range(w):
-                x = code[r, c] ^ reference[r, c]
-                out[k, r, c] = np.uint8(popcount(x) + popcount(x & inner))
-            for c in range(w):
-                if np.isnan(warped[r + radius, c + radius]):
-                    out[k, r, c] = HIDDEN
+        _distances(warped, radius, reference, weights, out[k])
 
 
 @njit(cache=True, nogil=True)

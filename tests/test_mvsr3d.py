@@ -559,6 +559,8 @@ def test_matcher_gives_heights_and_all_six_classes(weights):
     assert found.notes == ()
     far = match(replace(stack, gsd=2.0))
     assert len(far.notes) == 1
+    with pytest.raises(ConfigError, match="was trained without"):
+        matcher_of(HeightsOptions(model="mvsr3d", rdm=True, learned=LearnedOptions(weights=str(weights))))
 
 
 def test_single_task_takes_its_heights_from_sgm():

@@ -24,11 +24,17 @@ def matcher_of(options: HeightsOptions) -> Match:
     if options.model == "mvsr3d":
         from rsmvs.networks.semantic_matcher import SemanticMatcher, mvsr3d_of
 
-        return SemanticMatcher(mvsr3d_of(weights.tensors, weights.card, weights.path), weights.card, options.learned)
+        joint = mvsr3d_of(weights.tensors, weights.card, weights.path)
+        _check_rdm(options, joint.options.heights and joint.options.cascade.rdm, weights.path)
+        return SemanticMatcher(joint, weights.card, options.learned)
     network = cascade_of(weights.tensors, weights.card, weights.path)
     if network.options.regularizer != options.model:
         cause = f"is '{options.model}', but {weights.path} holds '{network.options.regularizer}'"
         raise ConfigError("heights.model", cause, "name the model of the weights, or other weights")
-    if options.rdm and not network.options.rdm:
-        raise ConfigError("heights.rdm", f"is on, but {weights.path} was trained without", "switch it off, or other weights")
+    _check_rdm(options, network.options.rdm, weights.path)
     return LearnedMatcher(network, weights.card, options.learned)
+
+
+def _check_rdm(options: HeightsOptions, known: bool, where: str) -> None:
+    if options.rdm and not known:
+        raise ConfigError("heights.rdm", f"is on, but {where} was trained without", "switch it off, or other weights")

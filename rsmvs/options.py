@@ -160,8 +160,9 @@ class FuseOptions:
     merge: float = opt(1.0, "heights of several references this close in a cell are one surface", unit="m", low=0.01, high=100)
     unconfirmed: bool = opt(
         True, "heights that no other view confirms count in the DSM, with little weight; never in the points")
-    min_confidence: float = opt(0.1, "cells of the DSM below this confidence stay empty", low=0, high=1)
-    fill_radius: float = opt(0.5, "holes up to twice this width are filled from their rim", unit="m", low=0, high=50)
+    min_confidence: float = opt(0.09, "cells of the DSM below this confidence stay empty", low=0, high=1)
+    fill_radius: float = opt(0.0, "holes of the DSM up to twice this width are closed; dsm_filled.tif closes all",
+                             unit="m", low=0, high=50)
     outliers: str = opt("remove", "points far from all others: leave them out, keep them as class 7 (noise), or do not look",
                         choices=("remove", "mark", "keep"))
 

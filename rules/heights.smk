@@ -75,7 +75,7 @@ rule fuse_tile:
     resources:
         mem_mb=tile_mb,
     params:
-        revision=3,
+        revision=4,
         options=as_dict(CONFIG.fuse),
         area=area("crs", "resolution", "tile_size", "halo"),
     script:

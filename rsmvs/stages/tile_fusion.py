@@ -24,12 +24,13 @@ from rsmvs.stages.classes import class_probabilities, class_rasters, point_codes
 from rsmvs.stages.tile import Layer, TilePlan
 from rsmvs.types import F32, Window
 
+_ORTHO_REACH = 12  # cells, over which the surface is closed for the orthoimage
 _MAP_TOLERANCE = 0.02  # cells
 
 
 def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOptions, out_dir: Path) -> dict[str, str]:
     """Write the tile's rasters and points into `out_dir`; their names by product, or nothing when no height is left."""
-    rim = max(2, round(options.fill_radius / area.resolution))  # so that holes at the border are filled as inside
+    rim = max(_ORTHO_REACH, round(options.fill_radius / area.resolution))  # so that holes at the border are filled as inside
     core = Grid.covering(plan.bounds, area.resolution)
     grid = core.grown(rim)
     surface, votes = _surface(layers, plan, area, options, grid)
@@ -38,7 +39,8 @@ def fuse(layers: list[Layer], plan: TilePlan, area: AreaOptions, options: FuseOp
     if not np.isfinite(surface.height[inside]).any():
         return {}
     filled = fill_holes(surface.height, round(options.fill_radius / area.resolution))
-    ortho = _ortho(filled, layers, plan, area, options, grid)
+    closed = fill_holes(filled, _ORTHO_REACH)  # a picture without specks: where no height is known, that of the rim
+    ortho = _ortho(closed, layers, plan, area, options, grid)
     crs = raster_wkt(product_crs(area.crs))
     sigma = height_sigma(filled, surface.sigma, surface.n_views)
     rasters: dict[str, Any] = {"dsm": filled, "n_views": surface.n_views, "confidence": surface.confidence, "sigma": sigma}

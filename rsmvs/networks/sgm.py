@@ -112,7 +112,7 @@ def _match_level(stack: ViewStack, first: Indices, last: Indices, interval: floa
     kernels.winners(total, cost, start, first, interval, missing, height, margin)
     height = kernels.smooth(kernels.median3(height), image, _SMOOTHED, options.smoothing * interval, 2 * contrast)
     known = np.isfinite(height)
-    # A lone good margin among bad ones is chance: their mean tells right from wrong far better (docs/design.md).
+    # A lone good margin among bad ones is chance: their mean tells right from wrong far better (docs/matching.md).
     confidence = np.where(known, np.clip(uniform_filter(margin, _TRUSTED), 0, 1), 0).astype(np.float32)
     return Heights(height, confidence, np.where(known, np.float32(interval), np.nan).astype(np.float32))
 

@@ -7,9 +7,15 @@ from torch import nn
 from torch.nn import functional as F
 
 
+class _CellNorm(nn.LayerNorm):
+    """Each cell by itself: what is added to features that are compared must not depend on the rest of a view's window."""
+
+    def forward(self, maps_bchw: torch.Tensor) -> torch.Tensor:
+        return super().forward(maps_bchw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def _block(c_in: int, c_out: int) -> nn.Sequential:
-    """Normalised within the image: an embedding of a small window has a single cell at the lowest level."""
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1), nn.GroupNorm(1, c_out), nn.ReLU(inplace=True))
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1), _CellNorm(c_out), nn.ReLU(inplace=True))
 
 
 class SamFeatureGuide(nn.Module):

@@ -199,10 +199,8 @@ def write_raster(
     units: Sequence[str] = (),
     tags: dict[str, str] | None = None,
     rpcs: Any = None,
-    cog: bool = False,
-    resampling: str = "average",
 ) -> None:
-    """Write bands (h, w) of one type as a tiled GeoTIFF, or as a COG with overviews. NaN becomes `nodata`."""
+    """Write bands (h, w) of one type as a tiled GeoTIFF, lightly compressed. NaN becomes `nodata`."""
     data = np.stack([np.asarray(b) for b in bands])
     floats = np.issubdtype(data.dtype, np.floating)
     if floats and nodata is not None:
@@ -212,17 +210,9 @@ def write_raster(
     profile |= {"nodata": nodata, "crs": crs}
     if grid is not None:
         profile["transform"] = transform_of(grid)
-    with atomic(path) as part, rasterio.Env(**_ENV):
-        if not cog:
-            tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256}
-            with rasterio.open(part, "w", driver="GTiff", **profile, **options, **tiled) as dst:
-                _fill(dst, data, names, units, tags, rpcs)
-            return
-        with rasterio.MemoryFile() as memory:
-            with memory.open(driver="GTiff", **profile) as dst:
-                _fill(dst, data, names, units, tags, rpcs)
-            with memory.open() as src:
-                copy_raster(src, part, driver="COG", blocksize=512, overview_resampling=resampling, **options)
+    options |= {"zlevel": 1, "tiled": True, "blockxsize": 256, "blockysize": 256}  # read once or twice: time counts
+    with atomic(path) as part, rasterio.Env(**_ENV), rasterio.open(part, "w", driver="GTiff", **profile, **options) as dst:
+        _fill(dst, data, names, units, tags, rpcs)
 
 
 class Canvas:

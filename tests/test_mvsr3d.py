@@ -415,6 +415,15 @@ def test_sources_matter_in_turn_and_a_batch_is_its_samples():
         assert not torch.allclose(network(swapped).logits, maps.logits)
 
 
+def test_rows_of_an_ablation_start_alike_in_what_they_share():
+    states = []
+    for change in ({}, {"eca": False}, {"sam_fg": False}, {"encoder": "frozen"}):
+        torch.manual_seed(3)
+        states.append(MVSR3D(replace(TINY, **change)).state_dict())
+    for other in states[1:]:
+        assert all(torch.equal(states[0][name], value) for name, value in other.items())
+
+
 def test_wrong_architectures_are_refused():
     with pytest.raises(ConfigError, match="egspg"):
         MVSR3D(replace(TINY, heights=False))

@@ -27,10 +27,11 @@ class MVSAM(nn.Module):
         self.image_encoder = sam.image_encoder(options.sam)
         self.prompt_encoder: Any = sam.prompt_encoder(options.sam)
         self.mask_decoder: Any = sam.mask_decoder(options.sam, len(options.classes))
-        self.eca = ECA(options.sam.channels, options.epipolar_scale) if options.eca else None
-        if options.encoder == "lora":
-            adapt(self.image_encoder, options.lora_rank)
-        elif options.encoder == "frozen":
+        with torch.random.fork_rng(devices=[]):  # rows of an ablation start alike in all that they share
+            self.eca = ECA(options.sam.channels, options.epipolar_scale) if options.eca else None
+            if options.encoder == "lora":
+                adapt(self.image_encoder, options.lora_rank)
+        if options.encoder == "frozen":
             self.image_encoder.requires_grad_(False)
         for unused in (self.prompt_encoder.mask_downscaling, self.mask_decoder.iou_prediction_head):
             unused.requires_grad_(False)  # no mask prompts, no choice among masks

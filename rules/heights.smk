@@ -36,7 +36,7 @@ rule predict_heights:
     resources:
         mem_mb=match_mb,
     params:
-        revision=4,
+        revision=5,
         options=as_dict(CONFIG.heights),
         area=area("crs", "resolution", "tile_size", "halo"),
     script:
@@ -56,7 +56,7 @@ rule filter_heights:
     resources:
         mem_mb=tile_mb,
     params:
-        revision=2,
+        revision=3,
         options=as_dict(CONFIG.filter),
     script:
         "../workflow_scripts/filter_heights.py"
@@ -75,7 +75,7 @@ rule fuse_tile:
     resources:
         mem_mb=tile_mb,
     params:
-        revision=4,
+        revision=5,
         options=as_dict(CONFIG.fuse),
         area=area("crs", "resolution", "tile_size", "halo"),
     script:

@@ -111,6 +111,7 @@ def build_warp_field(
     """
     low, high = height_range
     low, high = (low, high) if high - low >= 1.0 else (low - 0.5, high + 0.5)
+    window = window.aligned(_FIRST_STEP)  # one lattice for all windows of an image: they agree to the last bit but one
     # The two errors are independent: the degree must suffice at the nodes themselves, the lattice between them.
     for degree in _DEGREES:
         field = _fit_field(reference, target, window, (low, high), _FIRST_STEP, degree)

@@ -34,13 +34,13 @@ def predict_heights(
     rdm: index of the tile's relative depth maps, for models that fuse them. A tile that cannot be matched ends as an
     index with the status and the reason, and no layers.
     """
-    todo = read_plan(plan)
-    writer = LayerWriter(out_index, todo.tile)
-    status, reason = todo.status, todo.reason
+    planned = read_plan(plan)
+    writer = LayerWriter(out_index, planned.tile)
+    status, reason = planned.status, planned.reason
     if status == "ok":
         match = matcher_of(options)
-        maps = {layer.view.id: layer for layer in read_layers(rdm, todo)[2]} if rdm else {}
-        status, reason = _guarded(lambda: _predict(todo, area, options, match, maps, writer))
+        maps = {layer.view.id: layer for layer in read_layers(rdm, planned)[2]} if rdm else {}
+        status, reason = _guarded(lambda: _predict(planned, area, options, match, maps, writer))
     writer.close(status, reason)
 
 
@@ -120,11 +120,11 @@ def filter_heights(heights: str | Path, plan: str | Path, options: FilterOptions
     """What other references say of each height: per reference the height, averaged with those that agree, the number of
     views that agree (its own included), those that see through it, whether `min_views` others confirm it, whether an
     earlier reference already holds the point, confidence and sigma."""
-    todo = read_plan(plan)
-    status, reason, layers = read_layers(heights, todo)
-    writer = LayerWriter(out_index, todo.tile)
+    planned = read_plan(plan)
+    status, reason, layers = read_layers(heights, planned)
+    writer = LayerWriter(out_index, planned.tile)
     if status == "ok":
-        status, reason = _guarded(lambda: _filter(layers, todo, options, writer))
+        status, reason = _guarded(lambda: _filter(layers, planned, options, writer))
     writer.close(status, reason)
 
 
@@ -166,13 +166,13 @@ def fuse_tile(
 
     The ledger is written last and for every tile: 'ok', 'empty' and why, or 'failed' and why.
     """
-    todo = read_plan(plan)
-    status, reason, layers = read_layers(consistent, todo)
+    planned = read_plan(plan)
+    status, reason, layers = read_layers(consistent, planned)
     products: dict[str, str] = {}
     if status == "ok":
-        status, reason = _guarded(lambda: products.update(fuse(layers, todo, area, options, Path(out_ledger).parent)))
+        status, reason = _guarded(lambda: products.update(fuse(layers, planned, area, options, Path(out_ledger).parent)))
     if status == "ok" and not products:
         status, reason = "empty", "no height is confirmed by another view"
     notes = sorted({note for layer in layers for note in layer.notes})
-    content = {"tile": todo.tile, "status": status, "reason": reason, "notes": notes}
+    content = {"tile": planned.tile, "status": status, "reason": reason, "notes": notes}
     write_json(out_ledger, content | {"products": products if status == "ok" else {}})

@@ -135,6 +135,26 @@ def combine_block(
 
 
 @njit(cache=True, nogil=True)
+def _follow(
+    cost: Bytes, before: Indices, floor: int, ceiling: int, offset: int, p1: int, shifted: Indices, now: Indices
+) -> int:
+    """Path costs of one pixel from those of the pixel before it on the path, into `now`; their minimum.
+
+    before: path costs of the other pixel, `floor` their minimum, `offset` its first plane under this pixel's.
+    """
+    n, nq = cost.size, before.size
+    for i in range(n + 2):  # the other's costs on this pixel's planes, a jump where it has none
+        j = offset + i - 1
+        shifted[i] = before[j] if 0 <= j < nq else ceiling
+    least = 1 << 30
+    for i in range(n):
+        x = min(min(shifted[i + 1], ceiling), min(shifted[i], shifted[i + 2]) + p1)
+        now[i] = np.int32(cost[i]) + x - floor
+        least = min(least, int(now[i]))
+    return least
+
+
+@njit(cache=True, nogil=True)
 def aggregate(
     cost: Bytes, start: Indices, first: Indices, image: F32, dr: int, dc: int, p1: int, p2: int,
     contrast: F32, total: Indices,
@@ -145,54 +165,31 @@ def aggregate(
     reference's grey values along the path: by half where it equals `contrast` (h, w).
     """
     h, w = first.shape
-    widest, longest = 0, 0
-    for r in range(h):
-        longest = max(longest, int(start[(r + 1) * w] - start[r * w]))
-    for p in range(h * w):
-        widest = max(widest, int(start[p + 1] - start[p]))
+    row_ends = start[::w]
+    widest, longest = (start[1:] - start[:-1]).max(), (row_ends[1:] - row_ends[:-1]).max()
     rows = np.zeros((2, longest), np.int32)
     low = np.zeros((2, w), np.int32)
     shifted = np.empty(widest + 2, np.int32)
-    step_r = 1 if dr >= 0 else -1
-    step_c = 1 if dc >= 0 else -1
+    nothing = np.empty(0, np.int32)
     for rr in range(h):
-        r = rr if step_r > 0 else h - 1 - rr
-        now, before = rr % 2, (rr + 1) % 2
-        old = now if dr == 0 else before
+        r = rr if dr >= 0 else h - 1 - rr
+        now = rr % 2
+        old = now if dr == 0 else 1 - now
         for cc in range(w):
-            c = cc if step_c > 0 else w - 1 - cc
-            p = r * w + c
-            s, n = start[p], start[p + 1] - start[p]
-            here = s - start[r * w]
-            qr, qc = r - dr, c - dc
-            if n == 0:
-                low[now, c] = 0
-                continue
-            q = qr * w + qc
-            inside = 0 <= qr < h and 0 <= qc < w
-            nq = start[q + 1] - start[q] if inside else 0
-            least = 1 << 30
-            if nq == 0:
-                for i in range(n):
-                    rows[now, here + i] = cost[s + i]
-                    least = min(least, int(cost[s + i]))
-            else:
-                floor = low[old, qc]
-                jump = abs(image[r, c] - image[qr, qc])
-                ceiling = np.int32(floor + max(p2 / (1.0 + jump / contrast[r, c]), p1 + 1.0))
-                there = start[q] - start[qr * w]
-                offset = first[r, c] - first[qr, qc]
-                for i in range(n + 2):
-                    j = offset + i - 1
-                    shifted[i] = rows[old, there + j] if 0 <= j < nq else ceiling
-                for i in range(n):
-                    x = min(min(shifted[i + 1], ceiling), min(shifted[i], shifted[i + 2]) + p1)
-                    y = np.int32(cost[s + i]) + x - floor
-                    rows[now, here + i] = y
-                    least = min(least, y)
-            for i in range(n):
-                total[s + i] += np.uint16(rows[now, here + i])
-            low[now, c] = least
+            c = cc if dc >= 0 else w - 1 - cc
+            p, q = r * w + c, (r - dr) * w + c - dc
+            here = rows[now, start[p] - start[r * w] : start[p + 1] - start[r * w]]
+            before, floor, ceiling, offset = nothing, 0, 0, 0
+            if 0 <= r - dr < h and 0 <= c - dc < w and start[q + 1] > start[q]:
+                row0 = start[(r - dr) * w]
+                before, floor = rows[old, start[q] - row0 : start[q + 1] - row0], low[old, c - dc]
+                jump = abs(image[r, c] - image[r - dr, c - dc])
+                ceiling = int(floor + max(p2 / (1.0 + jump / contrast[r, c]), p1 + 1.0))
+                offset = first[r, c] - first[r - dr, c - dc]
+            here_cost = cost[start[p] : start[p + 1]]
+            low[now, c] = _follow(here_cost, before, floor, ceiling, offset, p1, shifted, here) if here.size else 0
+            for i in range(here.size):
+                total[start[p] + i] += np.uint16(here[i])
 
 
 @njit(cache=True, nogil=True)

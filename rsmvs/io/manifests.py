@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,16 @@ from rsmvs.errors import ConfigError, ManifestError
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A name beside `path` to write to; renamed to `path` when the block ends well, removed when it does not."""
+    """A name beside `path` to write to; renamed to `path` when the block ends well, removed when it does not.
+
+    What a killed writer of the same file left behind goes first: nobody else may write it now.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    left = re.compile(rf"\.\d+\.{re.escape(path.stem)}(\.parts)?{re.escape(path.suffix)}")
+    for sibling in path.parent.iterdir():
+        if left.fullmatch(sibling.name):
+            sibling.unlink(missing_ok=True)
     part = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix: drivers choose by it
     try:
         yield part

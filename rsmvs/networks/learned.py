@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from rsmvs.networks.tensors import mid_height, stack_tensors
 from rsmvs.networks.windows import match_in_windows
 from rsmvs.options import LearnedOptions, SgmOptions
 
+N = TypeVar("N", bound=torch.nn.Module)
 _GSD_MARGIN = 1.5  # factor around the trained GSDs within which a scene counts as known
 
 
@@ -42,17 +43,26 @@ class TorchBackend:
         return last.z.cpu(), last.sigma.cpu(), last.confidence.cpu()
 
 
-def cascade_of(tensors: Mapping[str, torch.Tensor], card: Mapping[str, Any], where: object) -> Cascade:
-    """The network that a card describes, with its weights. `where` names them in errors."""
+def restored(
+    make: Callable[[Any], N], options: type, name: str, tensors: Mapping[str, torch.Tensor], card: Mapping[str, Any],
+    where: object,
+) -> N:
+    """The network that a card describes, with its weights; `name` is what to call it, in lower case the card's kind.
+    `where` names the weights in errors."""
     values = dict(card["architecture"])
-    if values.pop("kind", None) != "cascade":
-        raise ManifestError(where, "is no cascade", "give weights of a model red, casmvs or ucs")
-    network = Cascade(build(CascadeOptions, values, where, "architecture"))
+    if values.pop("kind", None) != name.lower():
+        raise ManifestError(where, f"is no {name}", f"give weights of a {name}")
+    network = make(build(options, values, where, "architecture"))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise ManifestError(where, f"does not fit its card ({str(error).splitlines()[0]})", "restore both files") from None
     return network.eval()
+
+
+def cascade_of(tensors: Mapping[str, torch.Tensor], card: Mapping[str, Any], where: object) -> Cascade:
+    """`restored` for the models red, casmvs and ucs."""
+    return restored(Cascade, CascadeOptions, "cascade", tensors, card, where)
 
 
 class LearnedMatcher:

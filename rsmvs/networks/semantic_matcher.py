@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rsmvs.config import build
-from rsmvs.errors import ManifestError
 from rsmvs.networks import sgm
-from rsmvs.networks.learned import domain_notes, heights_of, with_prior
+from rsmvs.networks.learned import domain_notes, heights_of, restored, with_prior
 from rsmvs.networks.matcher import Heights, ViewStack
 from rsmvs.networks.mvsr3d import MVSR3D
 from rsmvs.networks.tensors import stack_tensors
@@ -23,16 +21,8 @@ from rsmvs.types import CLASS_NAMES, F32
 
 
 def mvsr3d_of(tensors: Mapping[str, torch.Tensor], card: Mapping[str, Any], where: object) -> MVSR3D:
-    """The network that a card describes, with its weights. `where` names them in errors."""
-    values = dict(card["architecture"])
-    if values.pop("kind", None) != "mvsr3d":
-        raise ManifestError(where, "is no MVSR3D", "give weights of the model mvsr3d")
-    network = MVSR3D(build(Mvsr3dOptions, values, where, "architecture"))
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ManifestError(where, f"does not fit its card ({str(error).splitlines()[0]})", "restore both files") from None
-    return network.eval()
+    """`restored` for the models mvsr3d and mvsam."""
+    return restored(MVSR3D, Mvsr3dOptions, "MVSR3D", tensors, card, where)
 
 
 class SemanticMatcher:

@@ -19,7 +19,6 @@ from rsmvs.geometry.rpc_fit import fit_rpc
 from rsmvs.simulate.options import ViewOptions
 from rsmvs.types import F64
 
-_GM = 3.986004418e14  # m^3 s^-2
 MAX_RESIDUAL_PX = 0.02
 
 
@@ -97,12 +96,6 @@ def pushbroom(target: tuple[float, float, float], size: tuple[int, int], options
     step_col, step_row = np.linalg.norm(x[1] - x[0]), np.linalg.norm(x[3] - x[2])
     pitch, rate = unit.pitch * options.gsd / step_col, unit.rate * options.gsd / step_row
     return Pushbroom(position, axis, sight, across, float(pitch), float(rate), centre)
-
-
-def line_rate(camera: Pushbroom) -> float:
-    """Lines per second of the orbit's speed."""
-    radius = float(np.linalg.norm(camera.position))
-    return float(np.sqrt(_GM / radius**3) / camera.rate)
 
 
 def vendor_rpc(camera: Pushbroom, size: tuple[int, int], height_range: tuple[float, float]) -> tuple[RPC, float]:

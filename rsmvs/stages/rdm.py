@@ -26,15 +26,15 @@ def predict_rdm(
 
     The index records the model's name, licence and checksum. max_views: as for the heights. allow_random: for tests.
     """
-    todo = read_plan(plan)
-    writer = LayerWriter(out_index, todo.tile)
-    if todo.status != "ok":
-        writer.close(todo.status, todo.reason)
+    planned = read_plan(plan)
+    writer = LayerWriter(out_index, planned.tile)
+    if planned.status != "ok":
+        writer.close(planned.status, planned.reason)
         return
     network, about = depth_model(options.model, allow_random)
-    for reference in list(todo.sources)[:max_views]:
-        view = todo.views[reference]
-        window = reference_window(todo, view, area)
+    for reference in list(planned.sources)[:max_views]:
+        view = planned.views[reference]
+        window = reference_window(planned, view, area)
         if window is None:
             continue
         depth = relative_depth(read_image(view, window), network, options.window, options.overlap)

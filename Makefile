@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint format soak benchmark lock clean
+.PHONY: help setup demo run test lint format soak slurm benchmark lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment; install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,slurm]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt rpcm
 	@touch $@
 
@@ -55,6 +55,9 @@ format: setup  ## put the sources into their standard form
 
 soak: setup  ## long fault and scale tests
 	$(BIN)/python -m pytest -m soak --override-ini addopts=
+
+slurm: setup  ## tests on a SLURM of their own (Debian: apt-get install slurm-wlm munge; root)
+	$(BIN)/python -m pytest -m slurm --override-ini addopts= -rs
 
 benchmark: setup  ## speed and accuracy tables
 	for name in $(basename $(notdir $(wildcard benchmarks/*.py))); do $(BIN)/python benchmarks/$$name.py || exit 1; done

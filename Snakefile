@@ -28,7 +28,7 @@ rule all:
         expand("products/{name}", name=PRODUCTS + EVALUATED + REPORTS),
 
 
-# Places to stop at, in the order of the chain.
+# Places to stop at, in the order of the chain; beside it a training.
 rule adjust:
     input:
         "adjusted/views.json",
@@ -49,7 +49,13 @@ rule products:
         expand("products/{name}", name=PRODUCTS),
 
 
+rule train:
+    input:
+        "train/last.safetensors",
+
+
 include: "rules/views.smk"
 include: "rules/heights.smk"
 include: "rules/products.smk"
 include: "rules/report.smk"
+include: "rules/train.smk"

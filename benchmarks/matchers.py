@@ -28,7 +28,7 @@ RANGE = (100.0, 164.0)
 SLOPES = ((0.5, 0.1), (-0.45, 0.15), (0.05, -0.5), (0.3, 0.3), (-0.3, 0.4))  # px per metre
 CASES = [("sgm", "", "")]
 CASES += [(preset, regularizer, backend) for preset in ("small", "paper", "refine") for regularizer in ("casmvs", "ucs", "red")
-          for backend in ("torch", "openvino") if not (backend == "openvino" and regularizer == "red")]
+          for backend in ("torch", "torch bf16", "openvino")]
 
 
 def flat_stack(size: int, views: int) -> ViewStack:
@@ -66,7 +66,9 @@ def measure(case: tuple[str, str, str], size: int, views: int, threads: int) -> 
 
         torch.set_num_threads(threads)
         network = Cascade(replace(PRESETS[preset], regularizer=regularizer)).eval()
-        matcher = LearnedMatcher(network, {}, LearnedOptions(backend=backend, window=size, threads=threads))
+        name, _, precision = backend.partition(" ")
+        options = LearnedOptions(backend=name, precision=precision or "fp32", window=size, threads=threads)
+        matcher = LearnedMatcher(network, {}, options)
         if preset == "refine":
             stack = replace(stack, prior=np.full((size, size), 120, np.float32))
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,21 +25,26 @@ ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ("completeness", "pag_1.0", "pag_2.5", "rmse", "nmad")
 
 
-def measured(config: Path, cores: str) -> dict[str, float]:
-    """Run a configuration in an empty folder. CPU seconds are those of all processes, Snakemake included."""
-    values = as_dict(load_config(config))
-    with tempfile.TemporaryDirectory() as folder:
-        values["output"] = f"{folder}/out"
-        path = Path(folder) / "config.yaml"
-        path.write_text(yaml.safe_dump(values))
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        subprocess.run([sys.executable, "-m", "rsmvs.cli", "run", str(path), "--cores", cores], check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        logs = "".join(p.read_text() for p in (Path(folder) / "out" / "logs").rglob("*.log"))
-        metrics = json.loads((Path(folder) / "out" / "products" / "metrics.json").read_text())
+def run_in(folder: Path, values: dict[str, Any], cores: str) -> dict[str, float]:
+    """Run a configuration into `folder`/out. CPU seconds are those of all processes, Snakemake included; peak: MB of the
+    largest job."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(values | {"output": f"{folder}/out"}))
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([sys.executable, "-m", "rsmvs.cli", "run", str(path), "--cores", cores], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    logs = "".join(p.read_text() for p in (folder / "out" / "logs").rglob("*.log"))
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     peak = max(map(int, re.findall(r"^done in .* peak (\d+) MB", logs, re.MULTILINE)))
-    return {"cpu": cpu, "wall": time.monotonic() - began, "peak": peak} | {k: metrics["aligned"][k] for k in FIGURES}
+    return {"cpu": cpu, "wall": time.monotonic() - began, "peak": peak}
+
+
+def measured(config: Path, cores: str) -> dict[str, float]:
+    """Cost and figures of a configuration, run in an empty folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        cost = run_in(Path(folder), as_dict(load_config(config)), cores)
+        metrics = json.loads((Path(folder) / "out" / "products" / "metrics.json").read_text())
+    return cost | {k: metrics["aligned"][k] for k in FIGURES}
 
 
 def main() -> None:

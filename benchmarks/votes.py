@@ -25,7 +25,7 @@ from rsmvs.stages.classes import class_probabilities
 from rsmvs.stages.heights import filter_heights, predict_heights
 from rsmvs.stages.tile import read_layers, read_plan
 from rsmvs.stages.views import index_views, select_views
-from rsmvs.types import CLASS_CODES
+from rsmvs.types import CLASS_CODES, CLASS_NAMES
 
 
 def main() -> None:
@@ -61,7 +61,10 @@ def main() -> None:
             scores["vote"].feed(codes[layer.bands["class"][row, col].astype(int)], true)
     for name, errors in scores.items():
         found = errors.result(heights=False)
-        print(f"{name:10} mIoU {found['miou']:6.2f}  mean F1 {found['mean_f1']:6.2f}  accuracy {found['accuracy']:6.2f}")
+        iou = dict(zip(CLASS_NAMES, found["iou"], strict=True))
+        three = [iou[name] or 0.0 for name in ("ground", "foliage", "building")]
+        print(f"{name:10} mIoU {found['miou']:6.2f}  mean F1 {found['mean_f1']:6.2f}  accuracy {found['accuracy']:6.2f}"
+              f"  IoU of ground, foliage, building {three}, mean {sum(three) / 3:.2f}")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def config_from_dict(values: Any, path: str | Path) -> Config:
     if not isinstance(values, dict):
         raise ConfigError(path, "holds no keys", "write one with 'rsmvs init'")
     config = build(Config, values, path)
-    return _resolved(config, path.resolve().parent)
+    return resolved(config, path.resolve().parent)
 
 
 def build(cls: type[T], values: Any, where: object, key: str = "") -> T:
@@ -104,11 +104,11 @@ def as_dict(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(options)))
 
 
-def _resolved(config: Config, folder: Path) -> Config:
-    """Paths made absolute against the folder of the config; /vsi paths and URLs pass through."""
+def resolved(config: T, folder: Path) -> T:
+    """Paths of an option dataclass made absolute against a folder; empty ones, /vsi paths and URLs pass through."""
 
     def absolute(path: str) -> str:
-        return path if path.startswith("/vsi") or "://" in path else str((folder / path).resolve())
+        return path if not path or path.startswith("/vsi") or "://" in path else str((folder / path).resolve())
 
     def walk(node: Any) -> Any:
         changes: dict[str, Any] = {}
@@ -136,6 +136,22 @@ def view_ids(config: Config) -> list[str]:
         if name in ids[:i]:
             raise ConfigError(f"images[{i}].id", f"'{name}' stands twice", "give each image an id of its own")
     return ids
+
+
+def frozen_views(config: Config) -> list[str]:
+    """Ids of the views whose cameras stand already (adjust.freeze), sorted."""
+    if config.adjust.freeze is None:
+        return []
+    path = Path(config.adjust.freeze) / "views.json"
+    if path.resolve().parent == Path(config.output).resolve() / "adjusted":
+        raise ConfigError("adjust.freeze", "names the folder that this run writes", "copy it to another place first (cp -r)")
+    try:
+        known = {str(view["id"]) for view in json.loads(path.read_text())["views"]}
+    except FileNotFoundError:
+        raise ConfigError(path, "does not exist", "check adjust.freeze: a folder 'adjusted' or a copy of one") from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(path, "is no file of views", "check adjust.freeze") from None
+    return sorted(known.intersection(view_ids(config)))
 
 
 def tiles(config: Config) -> list[Tile]:

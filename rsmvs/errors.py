@@ -3,6 +3,8 @@
 Every one is a single line: what was wrong, where, and what to do about it.
 """
 
+DAMAGED = "damaged: "  # begins a line of a job's log: a file of the run that has to be made again
+
 
 class RsmvsError(Exception):
     """Wrong input. `where` names the file, key or value; `cause` what is wrong with it; `remedy` what to do."""

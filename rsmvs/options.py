@@ -78,6 +78,8 @@ class AdjustOptions:
     drift_sigma: float = opt(0.2, "expected drift of the given cameras", unit="px per 1000 px", low=0.001, high=100)
     min_tracks: int = opt(10, "a view with fewer tie points keeps its camera and is flagged", low=3, high=10000)
     outlier_sigmas: float = opt(3.5, "residual past which a tie point is rejected, in robust deviations", low=2, high=20)
+    freeze: str | None = opt(None, "copy of the folder 'adjusted' of a finished run: its views keep the cameras that they "
+                             "have there, and only further views are adjusted, to them", path=True)
     gcps: str | None = opt(None, "ground control points with their image positions, CSV or GeoJSON", path=True)
     gcp_sigma_px: float = opt(0.5, "accuracy of the image positions of ground control points", unit="px", low=0.01, high=100)
     dem_sigma: float | None = opt(None, "anchors the heights to reference.dem, known that well; no anchor when absent",
@@ -125,6 +127,10 @@ class LearnedOptions:
     window: int = opt(1024, "largest side of the windows that go through the network", unit="px", low=64, high=4096)
     overlap: int = opt(64, "overlap of these windows, over which they are blended", unit="px", low=0, high=512)
     threads: int = opt(0, "threads of the network; 0: the library's choice", low=0, high=256)
+    heights_from: str = opt("card", "of mvsr3d: the network's heights, or those of semi-global matching, from which it starts; "
+                            "card: what the card of its weights recommends", choices=("card", "network", "prior"))
+    precision: str = opt("fp32", "arithmetic of the convolutions in torch; bf16: on processors that have it (AMX, avx512_bf16)",
+                         choices=("fp32", "bf16"))
 
 
 @dataclass(frozen=True)
@@ -139,11 +145,22 @@ class RdmOptions:
 @dataclass(frozen=True)
 class HeightsOptions:
     model: str = opt("sgm", "matcher: model-free, or learned", choices=("sgm", "red", "casmvs", "ucs", "mvsr3d"))
-    max_views: int = opt(8, "references matched per tile, best sets first", low=1, high=100)
+    max_views: int = opt(8, "references matched per tile, best sets first", low=1, high=33)
     window: int = opt(1536, "largest side of a matched window: bounds the memory of a job", unit="px", low=128, high=8192)
     rdm: bool = opt(False, "give relative depth maps to the learned matcher; its weights must know them")
     sgm: SgmOptions = section(SgmOptions, "the model-free matcher: multi-view census, semi-global")
     learned: LearnedOptions = section(LearnedOptions, "the learned matchers")
+
+    @property
+    def classes(self) -> bool:
+        """Whether the model gives classes."""
+        return self.model == "mvsr3d"
+
+    @property
+    def weights(self) -> str:
+        """Path or embedded name of the weights of a learned model."""
+        embedded = "mvsr3d-tiny" if self.model == "mvsr3d" else f"{self.model}-small" + "-rdm" * self.rdm
+        return self.learned.weights or embedded
 
 
 @dataclass(frozen=True)
@@ -151,6 +168,14 @@ class FilterOptions:
     max_reprojection: float = opt(1.0, "largest |P3 - P1| after projection with the height and back", unit="px", low=0)
     max_height_difference: float = opt(2.5, "largest difference to the other view's height", unit="m", low=0)
     min_views: int = opt(1, "other views that must agree with a confirmed height", low=0, high=31)
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    weights: str = opt("ground-small", "network that refines the fused surface: embedded weights by name, a .safetensors file "
+                       "with its card, or none")
+    max_sigma: float = opt(6.7, "cells of the refined DSM stay empty where one sigma is more than that times the root of their "
+                                "confidence", unit="cells", low=0.1, high=1000)
 
 
 @dataclass(frozen=True)
@@ -163,8 +188,12 @@ class FuseOptions:
     min_confidence: float = opt(0.09, "cells of the DSM below this confidence stay empty", low=0, high=1)
     fill_radius: float = opt(0.0, "holes of the DSM up to twice this width are closed; dsm_filled.tif closes all",
                              unit="m", low=0, high=50)
-    outliers: str = opt("remove", "points far from all others: leave them out, keep them as class 7 (noise), or do not look",
+    refine: RefineOptions = section(RefineOptions, "refinement of the surface on the ground grid")
+    outliers: str = opt("remove", "points off the DSM by more than merge, or far from all others: leave them out, keep them as "
+                        "class 7 (noise), or do not look",
                         choices=("remove", "mark", "keep"))
+    cleaner: str = opt("auto", "what looks for them; auto: the command pdal where it is installed, else scipy; they agree",
+                       choices=("auto", "pdal", "scipy"))
 
 
 @dataclass(frozen=True)
@@ -172,6 +201,8 @@ class ProductOptions:
     vertical: str = opt("ellipsoid", "what the heights of the products count from", choices=("ellipsoid", "egm96", "egm2008"))
     geoid: str | None = opt(None, "geoid grid (GTX or PROJ's GeoTIFF); found in PROJ's data folders when absent", path=True)
     max_object_size: float = opt(50.0, "widest building or wood that the terrain model passes under", unit="m", low=4, high=500)
+    copc: str = opt("copclib", "writer of points.copc.laz: copclib, in little memory, always the same bytes, or pdal",
+                    choices=("copclib", "pdal"))
     fill_reach: float = opt(5.0, "holes up to twice this width are interpolated in dsm_filled, wider ones take the terrain",
                             unit="m", low=0, high=200)
 
@@ -193,6 +224,21 @@ class LedgerOptions:
 
 
 @dataclass(frozen=True)
+class TrainJobOptions:
+    """A training as a job of the workflow; what is trained stands in a file of its own."""
+
+    config: str | None = opt(None, "YAML file with the sections network, training, data, as for rsmvs train --config",
+                             path=True)
+    model: str = opt("cascade", "what is trained: heights by red, casmvs or ucs (network.regularizer), heights and classes, or "
+                     "classes alone", choices=("cascade", "mvsr3d", "mvsam"))
+    preset: str = opt("", "architecture that the section network starts from, as for rsmvs train --preset; empty: its default",
+                      choices=("", "paper", "small", "refine", "tiny", "tiny_refine", "vit_b", "vit_l", "vit_h"))
+    threads: int = opt(4, "cores of the job", low=1, high=256)
+    memory: int = opt(8000, "memory of the job", unit="MB", low=500)
+    hours: float = opt(24.0, "after which the job is ended; the next run goes on from its last checkpoint", unit="h", low=0.1)
+
+
+@dataclass(frozen=True)
 class Config:
     images: tuple[ImageOptions, ...] = required("the images")
     area: AreaOptions = required("where, and on which grid")
@@ -207,3 +253,4 @@ class Config:
     products: ProductOptions = section(ProductOptions, "products of the scene")
     reference: ReferenceOptions = section(ReferenceOptions, "what is already known of the area")
     ledger: LedgerOptions = section(LedgerOptions, "what counts as a failed run")
+    train: TrainJobOptions = section(TrainJobOptions, "training of a learned matcher: rsmvs run CONFIG --target train")

@@ -24,7 +24,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from rsmvs.geometry.viewing import angle_between
 from rsmvs.options import SelectOptions
@@ -251,6 +250,8 @@ def trusted_heights(points: F64) -> F64:
     Wrong tie points that survived the adjustment lie anywhere in the whole height range, each alone. What stands on the
     ground does not: a tower has more than one tie point. Farther neighbours may differ by more, as slopes do.
     """
+    from scipy.spatial import cKDTree  # here alone: the stages that import this module start sooner
+
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) <= _WITNESSES:
         return np.empty(0)

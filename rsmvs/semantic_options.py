@@ -45,9 +45,16 @@ class Mvsr3dOptions:
     egspg: bool = opt(True, "prompt the decoder with points chosen by the heights, equations (14)-(16)")
     foreground: int = opt(1200, "points of a class in a window of 512 x 512 px or more, else fewer", low=1, high=10000)
     background: int = opt(600, "points of other classes, likewise", low=1, high=10000)
+    relief: bool = opt(False, "show the encoder the form of the heights in two of its three bands; not as published")
+    hint: bool = opt(False, "learn the classes from the embedding itself, too: it learns faster; not as published")
     prompts: str = opt("decoder", "where the points' classes come from in training: a first pass of the decoder, or the truth",
                        choices=("decoder", "truth"))
     seed: int = opt(0, "of the virtual points and the prompts", low=0)
+
+    @property
+    def from_prior(self) -> bool:
+        """Whether it wants the heights of semi-global matching to start from."""
+        return self.cascade.prior == "sgm" if self.heights else self.relief
 
 
 VIT_L = SamOptions(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23))

@@ -1,13 +1,19 @@
 # What all rules share: the configuration, the names that follow from it, and what a job needs.
 # Functions live here alone. Every cluster job reads this file again, so it imports nothing heavy.
 
+import json
+from functools import cache
+from inspect import signature
 from pathlib import Path
 
-from rsmvs.config import as_dict, config_from_dict, tiles, view_ids
+from rsmvs.config import as_dict, config_from_dict, frozen_views, tiles, view_ids
+from rsmvs.resources import gpus, memory_mb, minutes, size_of
 
 CONFIG = config_from_dict(config, workflow.configfiles[-1])
 VIEWS = view_ids(CONFIG)
+FROZEN = frozen_views(CONFIG)
 TILES = [tile.name for tile in tiles(CONFIG)]
+CLASSIFIED = ["semantic.tif", "semantic.tif.aux.xml", "class_votes.tif", "vote_margin.tif"] if CONFIG.heights.classes else []
 MOSAICS = [
     "dsm.tif",
     "n_views.tif",
@@ -15,13 +21,22 @@ MOSAICS = [
     "ortho.tif",
     "uncertainty.tif",
     "status.tif",
+    "status.tif.aux.xml",
     "points.laz",
     "ledger.json",
+    *CLASSIFIED,
 ]
-DERIVED = ["dtm.tif", "ndsm.tif", "dsm_filled.tif", "filling.tif"]
+DERIVED = ["dtm.tif", "ndsm.tif", "dsm_filled.tif", "filling.tif", "filling.tif.aux.xml"]
 PRODUCTS = MOSAICS + DERIVED + ["points.copc.laz"]
 REPORTS = ["preview.png", "item.json", "manifest.json", "report.html"]
 EVALUATED = ["metrics.json"] if CONFIG.reference.dsm else []
+# Files that the manifest tells of beside the images.
+KNOWN = [
+    *(as_dict(CONFIG.reference)[key] for key in ("dsm", "classes", "dtm", "dem")),
+    CONFIG.adjust.gcps,
+    CONFIG.area.aoi_file,
+    CONFIG.products.geoid,
+]
 
 
 wildcard_constraints:
@@ -45,13 +60,38 @@ def image_files():
     return local_files(*(path for paths in named for path in paths))
 
 
-def match_mb(wildcards, attempt):
-    """Memory of matching one window: its size counts, the number of views does not. Half as much again a retry."""
-    megapixels = (CONFIG.heights.window / 1000) ** 2
-    return int((600 + 600 * megapixels) * (1 + 0.5 * (attempt - 1)))
+@cache
+def size():
+    """What the needs of the jobs follow from; the images' GSD as soon as they are indexed."""
+    index = Path("views.json")
+    try:
+        views = json.loads(index.read_text())["views"] if index.is_file() else []
+        return size_of(CONFIG, len(TILES), min((view["gsd"] for view in views), default=None))
+    except (ValueError, KeyError):  # damaged: its readers say so
+        return size_of(CONFIG, len(TILES))
 
 
-def tile_mb(wildcards, attempt):
-    """Memory of fusing one tile: a few layers of its cells beside the interpreter. Half as much again a retry."""
-    megacells = ((CONFIG.area.tile_size + 2 * CONFIG.area.halo) / CONFIG.area.resolution / 1000) ** 2
-    return int((500 + 200 * megacells) * (1 + 0.5 * (attempt - 1)))
+def needs(stage):
+    """Memory (MB), time (minutes) and GPUs of a job, and which trial it is: more of all after a trial that failed."""
+    return {
+        "mem_mb": by_attempt(lambda attempt: memory_mb(stage, size(), attempt)),
+        "runtime": by_attempt(lambda attempt: minutes(stage, size(), attempt)),
+        "gpu": gpus(stage, CONFIG.heights.model),
+        "trial": by_attempt(lambda attempt: attempt),
+    }
+
+
+def by_attempt(need):
+    """A resource that follows from the attempt. Snakemake asks ten times a job for it and its signature: both are at hand."""
+    need = cache(need)
+
+    def resource(wildcards, attempt):
+        return need(attempt)
+
+    resource.__signature__ = signature(resource)
+    return resource
+
+
+def stamps(paths):
+    """Size and modification time of files: one that is exchanged is noticed whatever its date."""
+    return [[path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in paths]

@@ -1,4 +1,5 @@
-# A tile: heights per reference view, their consistency, their fusion. All a tile needs to know is in its plan.
+# A tile: heights per reference view, their consistency, their fusion. All a tile needs to know is in its plan. That is an
+# input of the first stages only, and with them of the others: Snakemake looks for each one among the plans of all tiles.
 
 
 rule predict_rdm:
@@ -12,9 +13,9 @@ rule predict_rdm:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=match_mb,
+        **needs("predict_rdm"),
     params:
-        revision=1,
+        revision=3,
         options=as_dict(CONFIG.rdm),
         max_views=CONFIG.heights.max_views,
         area=area("crs", "resolution", "tile_size", "halo"),
@@ -34,9 +35,9 @@ rule predict_heights:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=match_mb,
+        **needs("predict_heights"),
     params:
-        revision=5,
+        revision=7,
         options=as_dict(CONFIG.heights),
         area=area("crs", "resolution", "tile_size", "halo"),
     script:
@@ -46,7 +47,6 @@ rule predict_heights:
 rule filter_heights:
     input:
         heights="tiles/{tile}/heights/index.json",
-        plan="tiles/{tile}/plan.json",
     output:
         index="tiles/{tile}/consistent/index.json",
     log:
@@ -54,9 +54,10 @@ rule filter_heights:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=tile_mb,
+        **needs("filter_heights"),
     params:
         revision=3,
+        plan="tiles/{tile}/plan.json",
         options=as_dict(CONFIG.filter),
     script:
         "../workflow_scripts/filter_heights.py"
@@ -65,7 +66,7 @@ rule filter_heights:
 rule fuse_tile:
     input:
         consistent="tiles/{tile}/consistent/index.json",
-        plan="tiles/{tile}/plan.json",
+        weights=local_files(CONFIG.fuse.refine.weights),
     output:
         ledger="tiles/{tile}/ledger.json",
     log:
@@ -73,9 +74,10 @@ rule fuse_tile:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=tile_mb,
+        **needs("fuse_tile"),
     params:
-        revision=5,
+        revision=12,
+        plan="tiles/{tile}/plan.json",
         options=as_dict(CONFIG.fuse),
         area=area("crs", "resolution", "tile_size", "halo"),
     script:

@@ -12,11 +12,12 @@ rule mosaic_scene:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
+        **needs("mosaic_scene"),
     params:
-        revision=1,
+        revision=4,
         options=as_dict(CONFIG.products),
         area=area("crs", "aoi", "aoi_file", "resolution", "tile_size"),
+        classes=CONFIG.heights.classes,
     script:
         "../workflow_scripts/mosaic_scene.py"
 
@@ -32,9 +33,9 @@ rule pack_points:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
+        **needs("pack_points"),
     params:
-        revision=1,
+        revision=2,
         options=as_dict(CONFIG.products),
         area=area("crs", "aoi", "aoi_file", "resolution", "tile_size"),
     script:
@@ -51,9 +52,9 @@ rule derive_surfaces:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1500,
+        **needs("derive_surfaces"),
     params:
-        revision=2,
+        revision=3,
         options=as_dict(CONFIG.products),
     script:
         "../workflow_scripts/derive_surfaces.py"
@@ -63,6 +64,7 @@ rule evaluate:
     input:
         dsm="products/dsm.tif",
         uncertainty="products/uncertainty.tif",
+        classes=["products/semantic.tif"] if CLASSIFIED else [],
         reference=local_files(CONFIG.reference.dsm, CONFIG.reference.classes, CONFIG.reference.dtm),
     output:
         metrics="products/metrics.json",
@@ -71,9 +73,9 @@ rule evaluate:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1500,
+        **needs("evaluate"),
     params:
-        revision=1,
+        revision=5,
         options=as_dict(CONFIG.reference),
     script:
         "../workflow_scripts/evaluate.py"

@@ -12,7 +12,7 @@ rule picture_scene:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=800,
+        **needs("picture_scene"),
     params:
         revision=1,
     script:
@@ -24,6 +24,7 @@ rule catalogue_scene:
         products=expand("products/{name}", name=PRODUCTS + EVALUATED + ["preview.png"]),
         views="adjusted/views.json",
         images=image_files(),
+        known=local_files(*KNOWN),
     output:
         item="products/item.json",
         manifest="products/manifest.json",
@@ -32,9 +33,9 @@ rule catalogue_scene:
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=800,
+        **needs("catalogue_scene"),
     params:
-        revision=1,
+        revision=3,
         config=as_dict(CONFIG),
     script:
         "../workflow_scripts/catalogue_scene.py"
@@ -47,18 +48,19 @@ rule report_scene:
         products=expand("products/{name}", name=PRODUCTS + EVALUATED),
         views="adjusted/views.json",
         plan="plan.json",
-        residuals="adjusted/residuals.png",
+        residuals="adjusted/residuals.json",
         reference=local_files(CONFIG.reference.dsm),
     output:
         report="products/report.html",
+        timings="timings.json",
     log:
         "logs/report_scene.log",
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1500,
+        **needs("report_scene"),
     params:
-        revision=1,
+        revision=4,
         reference=as_dict(CONFIG.reference),
     script:
         "../workflow_scripts/report_scene.py"

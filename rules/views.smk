@@ -9,14 +9,14 @@ rule index_views:
         views="views.json",
     log:
         "logs/index_views.log",
-    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=800,
+        **needs("index_views"),
     params:
         revision=1,
         images=[as_dict(image) for image in CONFIG.images],
+        stamps=stamps(image_files()),
         area=area("crs", "aoi", "aoi_file"),
     script:
         "../workflow_scripts/index_views.py"
@@ -29,15 +29,15 @@ rule match_views:
         matches="matches/{view}.npz",
     log:
         "logs/match_views/{view}.log",
-    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1500,
+        **needs("match_views"),
     params:
         revision=2,
         options=as_dict(CONFIG.match),
         height_range=area("height_range")["height_range"],
+        frozen=FROZEN,
     script:
         "../workflow_scripts/match_views.py"
 
@@ -45,22 +45,23 @@ rule match_views:
 rule adjust_views:
     input:
         views="views.json",
-        matches=expand("matches/{view}.npz", view=VIEWS),
+        matches=expand("matches/{view}.npz", view=[view for view in VIEWS if view not in FROZEN]),
+        frozen=local_files(*(f"{CONFIG.adjust.freeze}/{name}" for name in ("views.json", "points.npz"))),
         gcps=local_files(CONFIG.adjust.gcps),
         dem=local_files(CONFIG.reference.dem if CONFIG.adjust.dem_sigma else None),
     output:
         views="adjusted/views.json",
         points="adjusted/points.npz",
+        residuals="adjusted/residuals.json",
         picture="adjusted/residuals.png",
     log:
         "logs/adjust_views.log",
-    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1500,
+        **needs("adjust_views"),
     params:
-        revision=2,
+        revision=4,
         options=as_dict(CONFIG.adjust),
         height_range=area("height_range")["height_range"],
         reference={"dem": CONFIG.reference.dem, "dem_offset": CONFIG.reference.dem_offset} if CONFIG.adjust.dem_sigma else {},
@@ -80,13 +81,12 @@ rule select_views:
         tiles=expand("tiles/{tile}/plan.json", tile=TILES),
     log:
         "logs/select_views.log",
-    retries: 0
     conda:
         "../envs/environment.yaml"
     resources:
-        mem_mb=1000,
+        **needs("select_views"),
     params:
-        revision=1,
+        revision=2,
         options=as_dict(CONFIG.select),
         area=area("crs", "aoi", "aoi_file", "resolution", "tile_size", "halo", "height_range"),
         reference={"dem": CONFIG.reference.dem, "dem_offset": CONFIG.reference.dem_offset},

@@ -29,7 +29,7 @@ from rsmvs.io.dem import dem_heights
 from rsmvs.io.ground_control import read_control
 from rsmvs.io.manifests import read_json
 from rsmvs.io.raster import write_raster
-from rsmvs.io.tiepoints import read_points, read_ties
+from rsmvs.io.tiepoints import read_points, read_ties, write_points
 from rsmvs.io.views import read_views, write_views
 from rsmvs.options import AdjustOptions, ImageOptions, MatchOptions, ReferenceOptions
 from rsmvs.simulate.tie_points import SimulatedNetwork, relative_errors, simulate_network
@@ -457,11 +457,25 @@ def test_stages_on_the_tiny_scene_give_the_same_bytes_twice(
     paths = [Path(i["path"]) for i in tiny_values["images"]]
     reports = [run_stages(tmp_path / name, paths, AdjustOptions()) for name in ("a", "b")]
     assert reports[0] == reports[1]
-    for name in ("views.json", "points.npz", "residuals.png"):
+    for name in ("views.json", "points.npz", "residuals.json", "residuals.png"):
         assert (tmp_path / "a" / "adjusted" / name).read_bytes() == (tmp_path / "b" / "adjusted" / name).read_bytes()
     points = read_points(tmp_path / "a" / "adjusted" / "points.npz")
     assert len(points["h"]) == reports[0]["tracks"] and np.isfinite(points["sigma_h"]).all()
     assert read_views(tmp_path / "a" / "adjusted" / "views.json")[0].id == sorted(p.stem for p in paths)[0]
+
+
+def test_residuals_are_told_before_and_after(tiny_scene: Path, tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    paths = [Path(i["path"]) for i in tiny_values["images"]]
+    report, sample = run_stages(tmp_path, paths, AdjustOptions()), read_json(tmp_path / "adjusted" / "residuals.json")
+    assert list(sample) == sorted(p.stem for p in paths)
+    for name, view in sample.items():
+        assert view["points"] == report["views"][name]["observations"] > 0
+        assert len(view["xy"]) == len(view["before"]) == len(view["after"]) == min(view["points"], 400)
+        assert (np.array(view["xy"]) < [view["width"], view["height"]]).all()
+        for kind in ("before", "after"):
+            assert view["median"][kind] == report["views"][name][kind]["median_px"]
+            few = np.median(np.linalg.norm(view[kind], axis=1))
+            assert few == pytest.approx(view["median"][kind], rel=0.25, abs=0.01)
 
 
 def test_truncated_tie_points_are_named(tmp_path: Path) -> None:
@@ -471,6 +485,17 @@ def test_truncated_tie_points_are_named(tmp_path: Path) -> None:
         read_ties(path)
     with pytest.raises(ManifestError, match="does not exist"):
         read_points(tmp_path / "points.npz")
+
+
+def test_spoiled_points_are_named(tmp_path: Path) -> None:
+    path, values = tmp_path / "points.npz", np.random.default_rng(0).random(4000)
+    names = ("lon", "lat", "h", "n_views", "residual", "sigma_h", "batch")
+    write_points(path, **dict.fromkeys(names, values))
+    content = bytearray(path.read_bytes())
+    content[2000:2064] = bytes(byte ^ 0x5A for byte in content[2000:2064])
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match=r"points\.npz: is not complete"):
+        read_points(path)
 
 
 def test_real_views_with_injected_errors(shared_data: Path, tmp_path: Path) -> None:

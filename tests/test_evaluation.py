@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +12,19 @@ from pathlib import Path
 import numpy as np
 import pyproj
 import pytest
+import surface_pair
 from scipy.ndimage import gaussian_filter
 
+from rsmvs.cli import main
 from rsmvs.errors import ConfigError, CoverageError, ImageError
 from rsmvs.evaluation.alignment import bilinear
 from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors, Volumes
 from rsmvs.geometry.grid import Grid
-from rsmvs.geometry.vertical import product_crs
+from rsmvs.geometry.vertical import DATUM_NAMES, product_crs, raster_wkt
 from rsmvs.io.pointcloud import Points, write_points
 from rsmvs.io.raster import NODATA, write_raster
 from rsmvs.options import ReferenceOptions
-from rsmvs.stages.products import evaluate
+from rsmvs.stages.evaluation import evaluate, evaluate_classes
 
 GRID = Grid(315000.0, 4162100.0, 0.5, 400, 300)
 CRS = "EPSG:32637"
@@ -241,6 +245,104 @@ def test_lidar_points_are_a_reference(tmp_path: Path, crs: str) -> None:
         evaluate(far, ReferenceOptions(dsm=str(tmp_path / "lidar.laz")))
 
 
+def _classified(path: Path, classes: np.ndarray, crs: str = CRS) -> str:
+    """A cloud with a point of each class of `classes` (k, h, w) at each cell, each layer 3 m above the one before."""
+    rows, cols = np.indices(GRID.shape)
+    x, y = GRID.x0 + (cols.ravel() + 0.5) * GRID.step, GRID.y0 - (rows.ravel() + 0.5) * GRID.step
+    top = _town(GRID).ravel().astype(np.float64)
+    layers = [np.stack([x, y, top - 3.0 * (len(classes) - 1 - k)], 1) for k in range(len(classes))]
+    xyz, labels = np.concatenate(layers), np.concatenate([c.ravel() for c in classes]).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(xyz))
+    ones = np.ones(len(xyz), np.float32)
+    cloud = Points(xyz[order], labels[order], np.zeros(len(xyz), np.uint16), np.ones(len(xyz), np.uint8), ones, ones)
+    write_points(path, cloud, corner=(GRID.x0, GRID.y0 - GRID.height * GRID.step), crs=product_crs(crs))
+    return str(path)
+
+
+def test_classes_of_lidar_points_are_a_reference(tmp_path: Path) -> None:
+    """Ground under trees (medium vegetation) in the west and under roofs in the east: the upper class counts."""
+    east = np.arange(GRID.width) >= 200
+    upper = np.where(east, 6, 4) * np.ones((GRID.height, 1), int)
+    cloud = _classified(tmp_path / "lidar.laz", np.stack([np.full(GRID.shape, 2), upper]))
+    dsm = _write(tmp_path / "dsm.tif", _town(GRID) + np.where(east, 2.0, 0.0).astype(np.float32))
+    found_map = np.where(np.arange(GRID.width) >= 100, 6, 5).astype(np.uint8) * np.ones((GRID.height, 1), np.uint8)
+    classes = _write(tmp_path / "classes.tif", found_map)
+    found = evaluate(dsm, ReferenceOptions(dsm=cloud, max_shift=0.0), classes=classes)
+    assert set(found["by_class"]) == {"foliage", "building"}
+    assert found["by_class"]["building"]["median"] - found["by_class"]["foliage"]["median"] == pytest.approx(2.0, abs=3e-3)
+    expected = [100 * 100 / 200, 100 * 200 / 300]  # foliage, building: 100 columns of trees are called roofs
+    for told in (found["classes"], evaluate_classes(classes, cloud)["classes"]):
+        assert [told["iou"][told["names"].index(n)] for n in ("foliage", "building")] == pytest.approx(expected, abs=1e-3)
+    assert "miou3_1.0" in found["classes"] and "miou3_1.0" not in evaluate_classes(classes, cloud)["classes"]
+    plain = _classified(tmp_path / "plain.laz", np.ones((1, *GRID.shape), int))
+    assert "by_class" not in evaluate(dsm, ReferenceOptions(dsm=plain, max_shift=0.0))
+    with pytest.raises(ConfigError, match="no classified points"):
+        evaluate_classes(classes, plain)
+
+
+def _said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> list[str]:
+    """What a command says, its blanks made single."""
+    assert main(list(arguments)) == code
+    told = capsys.readouterr()
+    return [" ".join(line.split()) for line in (told.err if code else told.out).splitlines()]
+
+
+def test_a_class_map_alone_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = np.where(np.arange(GRID.width) < 200, 2, 6).astype(np.uint8) * np.ones((GRID.height, 1), np.uint8)
+    found = truth.copy()
+    found[:, 150:200] = 6
+    paths = [_write(tmp_path / name, values) for name, values in (("truth.tif", truth), ("found.tif", found))]
+    out = str(tmp_path / "c.json")
+    lines = _said(capsys, "evaluate", "--classes", paths[1], "--reference-classes", paths[0], "--json", out)
+    assert "mIoU 77.5" in lines and "ground 75.0 85.7" in lines and "building 80.0 88.9" in lines
+    assert json.loads(Path(out).read_text())["classes"]["miou"] == 77.5
+    assert "mIoU 77.5" in _said(capsys, "compare", paths[1], paths[0])
+    both = _said(capsys, "compare", paths[1], paths[0], "--reference", paths[0])
+    assert "mIoU 77.5 100.0" in both and "class IoU A % F1 A % IoU B % F1 B %" in both
+    dsm = _write(tmp_path / "dsm.tif", _town(GRID))
+    for wrong in (["evaluate"], ["evaluate", dsm], ["evaluate", "--classes", paths[1]], ["compare", dsm, paths[0]]):
+        assert _said(capsys, *wrong, code=1)[0].startswith("error: ")
+
+
+def test_all_figures_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ground, labels = np.full(GRID.shape, 890.0, np.float32), np.full(GRID.shape, 2, np.uint8)
+    labels[:, 200:] = 6
+    sigma, dsm = np.full(GRID.shape, 0.3, np.float32), _town(GRID) + np.float32(0.2)
+    named = {"truth": _town(GRID), "ground": ground, "labels": labels, "sigma": sigma, "dsm": dsm, "other": dsm + 20}
+    paths = {name: _write(tmp_path / f"{name}.tif", values) for name, values in named.items()}
+    more = ("--reference-classes", paths["labels"], "--max-shift", "0")
+    lines = _said(capsys, "evaluate", paths["dsm"], "--reference", paths["truth"], "--classes", paths["labels"], *more,
+                  "--reference-dtm", paths["ground"], "--uncertainty", paths["sigma"])  # fmt: skip
+    assert "pag_7.5 100.00 100.00 %" in lines and "le90 0.20 0.00 m" in lines
+    assert "ground 60,000 100.00 100.00 100.00 0.00 0.00 0.00 0.00" in lines
+    assert "aligned: the surface moved by 0.00 m east, 0.00 m north, -0.20 m up" in lines
+    steps = lines.index("by slope ° cells compl PAG1 PAG2.5 RMSE NMAD median LE90")
+    assert [line.split()[0] for line in lines[steps + 1 : steps + 4]] == ["0-5", "5-20", "40-90"]  # the town has no others
+    assert "mIoU3 within 1 m, strict 100.0" in lines and "volume 100.0 100.0 100.0" in lines
+    assert "uncertainty: 100.0 % of the errors within one sigma, 100.0 % within two" in lines
+    both = _said(capsys, "compare", paths["dsm"], paths["other"], "--reference", paths["truth"], *more)
+    assert "figure A raw A aligned B raw B aligned unit" in both and "median 0.20 0.00 20.20 0.00 m" in both
+    assert any(line.startswith("aligned: B moved by") and line.endswith("one datum?") for line in both)
+
+
+@pytest.mark.parametrize("told_by", ["tag", "crs"])
+def test_different_vertical_datums_are_told(told_by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = _write(tmp_path / "plain.tif", _town(GRID))
+    paths = {}
+    for datum in ("ellipsoid", "egm96", "egm2008"):
+        crs = CRS if told_by == "tag" else raster_wkt(product_crs(CRS, datum))
+        tags = {"VERTICAL_DATUM": DATUM_NAMES[datum]} if told_by == "tag" else {}
+        paths[datum] = str(tmp_path / f"{datum}.tif")
+        write_raster(paths[datum], [_town(GRID)], grid=GRID, crs=crs, nodata=NODATA, tags=tags)
+    assert "note" not in evaluate(paths["egm96"], ReferenceOptions(dsm=plain))  # one of the two does not say
+    assert "note" not in evaluate(paths["ellipsoid"], ReferenceOptions(dsm=paths["ellipsoid"]))
+    note = evaluate(paths["egm2008"], ReferenceOptions(dsm=paths["egm96"]))["note"]
+    assert "count from the EGM2008 geoid, those of the reference from the EGM96 geoid" in note
+    assert main(["evaluate", paths["egm96"], "--reference", paths["ellipsoid"]]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "count from the EGM96 geoid, those of the reference from the WGS 84 ellipsoid" in said
+
+
 def test_bad_input_is_named(tmp_path: Path) -> None:
     empty = _write(tmp_path / "empty.tif", np.full(GRID.shape, np.nan, np.float32))
     good = _write(tmp_path / "good.tif", _town(GRID))
@@ -269,15 +371,68 @@ def test_agrees_with_the_yardstick_of_the_real_data(shared_data: Path, tmp_path:
     dsm[(part < -9000) | (rng.random(part.shape) < 0.03)] = np.nan
     grid = Grid(transform.c + 1.0, transform.f - 199.5, 0.5, part.shape[1], part.shape[0])
     path = _write(tmp_path / "dsm.tif", dsm, grid, crs)
-    run = subprocess.run([sys.executable, folder / "eval_dsm.py", path, folder, "--by-class"], capture_output=True, check=True)
-    theirs = json.loads(run.stdout)
-    ours = evaluate(path, ReferenceOptions(dsm=str(folder / "gt/dsm.tif"), classes=str(folder / "gt/class.tif")))
-    assert ours["shift"]["dx"] == pytest.approx(-1.0, abs=0.25)
-    assert ours["shift"]["dy"] == pytest.approx(-0.5, abs=0.25)
-    exact = {"raw": (1e-3, 0.03), "aligned": (0.02, 0.3)}  # both searches stop on a lattice of 0.25 m, maybe a step apart
-    for kind, (metres, percent) in exact.items():
+    command = [sys.executable, folder / "eval_dsm.py", path, folder, "--by-class", "--max-shift", "0"]
+    theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    reference = ReferenceOptions(dsm=str(folder / "gt/dsm.tif"), classes=str(folder / "gt/class.tif"), max_shift=0.0)
+    ours = evaluate(path, reference)
+    for kind in ("raw", "aligned"):
         for name in ("mae", "rmse", "median", "nmad"):
-            assert ours[kind][name] == pytest.approx(theirs[kind][name], abs=metres), (kind, name)
+            assert ours[kind][name] == pytest.approx(theirs[kind][name], abs=1e-3), (kind, name)
         for name in ("completeness", "pag_1.0", "pag_2.5"):
-            assert ours[kind][name] == pytest.approx(theirs[kind][name], abs=percent), (kind, name)
-    assert ours["by_class"]["building"]["rmse"] == pytest.approx(theirs["by_class"]["building"]["rmse"], abs=0.03)
+            assert ours[kind][name] == pytest.approx(theirs[kind][name], abs=0.03), (kind, name)
+    assert ours["by_class"]["building"]["rmse"] == pytest.approx(theirs["by_class"]["building"]["rmse"], abs=0.01)
+    moved = evaluate(path, dataclasses.replace(reference, max_shift=3.0))["shift"]
+    assert (moved["dx"], moved["dy"]) == (-1.0, -0.5)
+    assert moved["dz"] == pytest.approx(-0.8, abs=0.01)
+
+
+PEERS = json.loads((Path(__file__).parent / "data" / "peers.json").read_text())
+"""Figures of xdem and demcompare for `surface_pair`, as measured; made by peer_figures.py."""
+
+
+def _peers_python() -> Path | None:
+    """The Python that has xdem and demcompare: RSMVS_PEERS, or what .ci/install_peers.sh made."""
+    python = Path(os.environ.get("RSMVS_PEERS", Path(__file__).parents[1] / "build" / "peers" / "bin" / "python"))
+    return python if python.is_file() else None
+
+
+def _pair(folder: Path) -> tuple[str, str]:
+    pair = (("dsm.tif", surface_pair.surface()), ("truth.tif", surface_pair.truth()))
+    dsm, truth = (_write(folder / name, values, surface_pair.GRID, surface_pair.CRS) for name, values in pair)
+    return dsm, truth
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_figures_are_those_of_other_programs(peer: str, tmp_path: Path) -> None:
+    """Mean, median, NMAD, RMSE, 90th percentile, by slope, and the shift of Nuth and Kaeaeb's co-registration."""
+    dsm, truth = _pair(tmp_path)
+    ours, theirs = evaluate(dsm, ReferenceOptions(dsm=truth, max_shift=0.0)), PEERS[peer]
+    common = ("mean", "median", "nmad", "rmse")
+    assert {k: ours["raw"][k] for k in common} == pytest.approx({k: theirs["raw"][k] for k in common}, abs=1e-3)
+    assert list(theirs["by_slope"]) == sorted(ours["by_slope"], key=lambda k: int(k.split("-")[0]))
+    for steps, figures in theirs["by_slope"].items():  # the slopes of cells differ a little: theirs are averaged (Horn)
+        found = {k: ours["by_slope"][steps][k] for k in common}
+        assert found == pytest.approx({k: figures[k] for k in common}, abs=3e-3), steps
+    if "percentil_90" in theirs["raw"]:  # of the errors less their mean
+        errors = HeightErrors()
+        errors.feed(surface_pair.surface().astype(np.float64) - surface_pair.truth())
+        centred = errors.result(-errors.result()["mean"])
+        assert centred["le90"] == pytest.approx(theirs["raw"]["percentil_90"], abs=2e-3)
+    shift = evaluate(dsm, ReferenceOptions(dsm=truth, max_shift=3.0))["shift"]
+    for axis in ("dx", "dy"):
+        assert shift[axis] == pytest.approx(theirs["shift"][axis], abs=0.125)  # ours is the nearest node of a lattice of 0.25 m
+    assert shift["dz"] == pytest.approx(theirs["shift"]["dz"], abs=0.02)
+
+
+@pytest.mark.skipif(_peers_python() is None, reason="xdem and demcompare: not installed (.ci/install_peers.sh build/peers)")
+def test_other_programs_still_say_so(tmp_path: Path) -> None:
+    """The figures in data/peers.json are those that the programs give."""
+    dsm, truth = _pair(tmp_path)
+    script = Path(__file__).with_name("peer_figures.py")
+    run = subprocess.run([str(_peers_python()), script, dsm, truth], capture_output=True, text=True, check=True, timeout=300)
+    found = json.loads(run.stdout)
+    for peer, figures in PEERS.items():
+        for group in ("raw", "shift"):
+            assert found[peer][group] == pytest.approx(figures[group], abs=2e-3), (peer, group)
+        for steps, values in figures["by_slope"].items():
+            assert found[peer]["by_slope"][steps] == pytest.approx(values, abs=2e-3), (peer, steps)

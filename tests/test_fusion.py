@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from analytic_scene import field
@@ -11,6 +13,7 @@ from rsmvs.fusion.dsm import draw_surface, fill_holes, fuse_layers, layer_weight
 from rsmvs.fusion.ortho import Look, orthoimage
 from rsmvs.geometry.grid import Grid
 from rsmvs.geometry.warp import WarpField
+from rsmvs.options import HeightsOptions
 
 RANGE = (80.0, 120.0)
 
@@ -69,6 +72,16 @@ def test_each_view_that_agrees_has_its_bit() -> None:
 
 
 GROUND = Grid(0.0, 30.0, 0.5, 60, 60)
+
+
+def test_all_references_that_a_tile_may_have_have_a_bit() -> None:
+    most = next(f for f in dataclasses.fields(HeightsOptions) if f.name == "max_views").metadata["high"]
+    a, b, there, back = plane_pair(20)
+    right, wrong = Other(b, there, back), Other(b - np.float32(10), there, back)
+    found = check_consistency(a, [*[wrong] * (most - 2), right], 1.0, 2.5)
+    assert (found.agrees[:, :-3] == 1 << (most - 2)).all()
+    with pytest.raises(AssertionError, match="a bit each"):
+        check_consistency(a, [right] * most, 1.0, 2.5)
 
 
 def ground_field(size: int = 60) -> WarpField:
@@ -151,6 +164,6 @@ def test_orthoimage_takes_the_view_that_sees_the_cell() -> None:
     front = np.full((size, size), 100.0, np.float32)
     front[10:20, 10:20] = 112.0  # something stands in front of these cells in the first image
     second[10:20, 10:20] = 60.0
-    out = orthoimage(surface, [Look(first, front, straight), Look(second, surface, straight)], 2.0)
-    assert (out[:9, :9] == 10).all()
-    np.testing.assert_allclose(out[11:19, 11:19], 30.0)  # the second's 60 at the first's brightness, 10 / 20
+    (out,) = orthoimage(surface, [Look(first, front, straight), Look(second, surface, straight)], 2.0)
+    assert (out[:3, :3] == 10).all()
+    np.testing.assert_allclose(out[14:16, 14:16], 30.0)  # the second's 60 at the first's brightness, 10 / 20

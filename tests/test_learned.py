@@ -20,7 +20,7 @@ from rsmvs.networks.learned import LearnedMatcher, cascade_of, seen_by_a_source
 from rsmvs.networks.matcher import Heights
 from rsmvs.networks.tensors import stack_of, stack_tensors
 from rsmvs.networks.windows import cut, match_in_windows, starts
-from rsmvs.options import HeightsOptions, LearnedOptions
+from rsmvs.options import HeightsOptions, LearnedOptions, SgmOptions
 from rsmvs.stages.matchers import matcher_of
 from rsmvs.training.datasets import Crops, oracle_rdm
 from rsmvs.training.loop import train
@@ -141,6 +141,47 @@ def test_wrong_weights_are_refused_in_one_line(weights):
         cascade_of({}, {"architecture": architecture}, "w.safetensors")
 
 
+def test_relative_depth_is_given_to_those_that_know_it_and_to_no_others(tmp_path):
+    """A network that was trained with it gets worse without, and silently."""
+    for guide in (False, True):
+        task = CascadeTask(replace(TINY, rdm=not guide, rdm_guide=guide), (0.5, 1, 2))
+        made = train(lambda t=task: t, Scenes(2, size=32), TrainOptions(steps=1), tmp_path / str(guide))
+        options = HeightsOptions(model="casmvs", rdm=True, learned=replace(TORCH, weights=str(made)))
+        match, stack = matcher_of(options), stack_of(sample(1, size=32))
+        assert match(stack).notes == ()
+        assert match(replace(stack, rdm=None)).notes == ("the network was trained with relative depth, the reference has none",)
+        with pytest.raises(ConfigError, match=r"heights\.rdm: is off, but .* was trained with relative depth; switch it on"):
+            matcher_of(replace(options, rdm=False))
+
+
+def test_references_go_through_the_network_together():
+    """Equal to one by one; those that do not fit a window or have other sources are matched alone."""
+    network = Cascade(replace(TINY, zncc_window=3)).eval()
+    match = LearnedMatcher(network, {}, replace(TORCH, window=96, overlap=32))
+    small = [stack_of(sample(i, size=64)) for i in range(2)]
+    alone = [match(s) for s in small]
+    calls = []
+    backend = match.backend
+    match.backend = lambda tensors: calls.append(len(tensors.images[0])) or backend(tensors)
+    for a, b in zip(match.all(small), alone, strict=True):
+        np.testing.assert_allclose(a.height, b.height, atol=1e-3)
+        np.testing.assert_allclose(a.sigma, b.sigma, atol=1e-3)
+    assert calls == [2]
+    match.all([small[0], stack_of(sample(3, size=64, views=4))])
+    match.all([small[0], stack_of(sample(3, size=128))])
+    assert set(calls[1:]) == {1}
+
+
+@pytest.mark.parametrize("prior", ["sgm", "none"])
+def test_options_of_semi_global_matching_reach_the_prior(prior):
+    network = Cascade(replace(TINY, prior=prior)).eval()
+    stack = stack_of(sample(1, size=64))
+    found = [LearnedMatcher(network, {}, TORCH, SgmOptions(p1=p))(stack).height for p in (32, 0)]
+    assert np.array_equal(*found, equal_nan=True) == (prior == "none")
+    with pytest.raises(ConfigError, match="heights_from: is 'prior'"):
+        LearnedMatcher(network, {}, replace(TORCH, heights_from="prior"))
+
+
 def test_prior_of_semi_global_matching_is_made_when_it_is_needed():
     network = Cascade(replace(TINY, prior="sgm")).eval()
     scene = sample(1, size=64)
@@ -153,9 +194,10 @@ def test_prior_of_semi_global_matching_is_made_when_it_is_needed():
     assert np.median(np.abs(batch.prior[0, 0].numpy() + 100 - scene.heights)[known]) < 1.0
 
 
-def test_openvino_gives_what_torch_gives():
+@pytest.mark.parametrize("regularizer", ["red", "casmvs", "ucs"])
+def test_openvino_gives_what_torch_gives(regularizer):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    options = replace(TINY, zncc_window=3, visibility=True, polish=True, rdm=True)
+    options = replace(TINY, regularizer=regularizer, zncc_window=3, visibility=True, polish=True, rdm=True, rdm_guide=True)
     network = Cascade(options).eval()
     scene = sample(1, size=96)  # larger than the example that is traced
     stack = replace(stack_of(scene), prior=scene.heights)
@@ -163,6 +205,17 @@ def test_openvino_gives_what_torch_gives():
     np.testing.assert_allclose(a.height, b.height, atol=1e-3)
     np.testing.assert_allclose(a.confidence, b.confidence, atol=1e-3)
     np.testing.assert_allclose(a.sigma, b.sigma, atol=1e-3)
+
+
+def test_half_precision_moves_heights_little():
+    """bf16 has eight bits: in the convolutions alone they cost a small part of a plane's distance."""
+    stack = stack_of(sample(1, size=64))
+    network = Cascade(replace(TINY, zncc_window=3)).eval()
+    full, half = (LearnedMatcher(network, {}, replace(TORCH, precision=p))(stack) for p in ("fp32", "bf16"))
+    assert full.height.dtype == half.height.dtype == np.float32
+    assert 0 < np.abs(full.height - half.height).max() < 1.0
+    with pytest.raises(ConfigError, match="precision: is 'bf16'"):
+        LearnedMatcher(network, {}, LearnedOptions(backend="openvino", precision="bf16"))
 
 
 def test_a_backend_that_is_not_installed_is_told(monkeypatch):
@@ -300,7 +353,7 @@ def test_stages_of_a_tile_with_relative_depth(tiny_scene, tmp_path):
     plan = sorted(tmp_path.glob("tiles/*/plan.json"))[0]
     depth = depth_anything_of(TINY_DEPTH)
     architecture = {"kind": "depth_anything", **TINY_DEPTH}
-    card = {"trained": False, "architecture": architecture, "training": {}, "domain": {}, "metrics": {}}
+    card = {"trained": False, "architecture": architecture, "training": {}, "domain": {"gsd": [5.0, 6.0]}, "metrics": {}}
     write_weights(tmp_path / "depth.safetensors", depth.state_dict(), card)
     options = RdmOptions(model=str(tmp_path / "depth.safetensors"), window=56)
     with pytest.raises(ManifestError, match="random weights"):
@@ -309,6 +362,8 @@ def test_stages_of_a_tile_with_relative_depth(tiny_scene, tmp_path):
     predict_rdm(plan, config.area, options, 1, index, allow_random=True)
     content = read_json(index)
     assert content["status"] == "ok"
+    note = "the relative depth model was trained for GSDs of 5 to 6 m, the reference has 0.50 m"
+    assert content["layers"][0]["notes"] == [note] and "domain" not in content["depth_model"]
     assert content["depth_model"]["sha256"] == read_json(tmp_path / "depth.json")["sha256"]
     with opened(index.parent / content["layers"][0]["file"]) as src:
         assert src.count == 3
@@ -319,6 +374,7 @@ def test_stages_of_a_tile_with_relative_depth(tiny_scene, tmp_path):
     predict_heights(plan, config.area, heights, plan.parent / "heights" / "index.json", index)
     found = read_json(plan.parent / "heights" / "index.json")
     assert found["status"] == "ok"
+    assert note in found["layers"][0]["notes"]
     with opened(plan.parent / "heights" / found["layers"][0]["file"]) as src:
         assert src.descriptions == ("height", "confidence", "sigma")
         assert np.isfinite(src.read(1)).mean() > 0.5

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -185,9 +189,41 @@ def test_zncc_ignores_gain_and_offset_of_a_view():
 
 
 def test_visibility_trusts_all_views_before_training():
-    weights = Visibility()(_sweep(), HeightPlanes(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), 4).groups(12 * 16))
+    planes = HeightPlanes(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), 4)
+    weights = Visibility()(_sweep(), 4, lambda: planes.groups(12 * 16))
     assert len(weights) == 3
     assert all(float(w.detach().min()) > 0.9 for w in weights)
+
+
+def test_visibility_sees_the_best_and_the_mean_agreement_whatever_the_groups():
+    planes, sweep, head = [torch.full((1, 1, 12, 16), z) for z in (-6.0, -1.0, 2.0, 4.0, 9.0)], _sweep(), Visibility()
+    torch.nn.init.normal_(head.head[2].weight)
+    for source, found in zip(sweep.sources, head(sweep, 5, lambda: planes), strict=True):
+        pairs = [sweep.warped(source, z) for z in planes]
+        distance = torch.stack([((feats[:, :, 0] - sweep.feats) ** 2).mean(1, keepdim=True) for feats, _, _ in pairs])
+        seen = torch.stack([s[:, :, 0] for _, _, s in pairs])
+        statistics = torch.cat([distance.amin(0), distance.mean(0), seen.mean(0)], 1)
+        torch.testing.assert_close(found, torch.sigmoid(head.head(statistics)))
+    together = head(sweep, 5, lambda: [torch.cat(planes[:3], 1), torch.cat(planes[3:], 1)])
+    torch.testing.assert_close(together[1], head(sweep, 5, lambda: planes)[1])
+
+
+def test_visibility_holds_no_planes_but_those_at_hand():
+    """Planes of a height per pixel, as beside a prior, would fill the memory."""
+    made: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def groups():
+        nonlocal most
+        for k in range(6):
+            most = max(most, sum(ref() is not None for ref in made))
+            plane = torch.full((1, 1, 12, 16), float(k))
+            made.append(weakref.ref(plane))
+            yield plane
+
+    with torch.no_grad():
+        Visibility()(_sweep(), 6, groups)
+    assert len(made) == 18 and most == 1  # three sources; the last plane is let go when the next one comes
 
 
 # ---- regularisers and read-out ----
@@ -305,16 +341,65 @@ def test_rdm_gates_learn_from_the_first_step():
     assert all(float(g.grad.abs().max()) > 0 for g in fusion.gates)
 
 
+def test_rdm_fusion_against_its_equation():
+    """F' = F + rate * gate * sigmoid(s) * g with (s, g) from the mixed features."""
+    fusion = RDMFusion((4, 4, 6)).eval()
+    for gate in fusion.gates:
+        torch.nn.init.normal_(gate)
+    feats, rdm = [torch.randn(1, 6, 8, 8), torch.randn(1, 4, 16, 16), torch.randn(1, 4, 32, 32)], torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        fused, x = fusion(feats, rdm), rdm
+        for i in range(3):
+            x = fusion.enter[i](x)
+            both = fusion.mix[i](torch.cat([feats[2 - i], x], 1))
+            c = both.shape[1] // 2
+            expected = feats[2 - i] + 10 * fusion.gates[i] * torch.sigmoid(both[:, :c]) * both[:, c:]
+            torch.testing.assert_close(fused[2 - i], expected)
+
+
+def test_guided_filter_against_a_direct_least_squares():
+    """In windows of 17 cells, cut at the rims: weighted fits z ~ a r + b, of which each pixel takes the mean."""
+    n, reach, guide = 24, 8, RDMGuide()
+    z, r, weight = torch.randn(n, n).double() * 5 + 40, torch.randn(n, n).double(), torch.rand(n, n).double()
+    guide.gate[2].bias.data.fill_(9.0)
+    inputs = (v.float().view(1, 1, n, n) for v in (z, weight, r))
+    with torch.no_grad():
+        found = guide(*inputs, torch.ones(1, 1, 1, 1))[0, 0]
+
+    def window(i, j):
+        return slice(max(i - reach, 0), i + reach + 1), slice(max(j - reach, 0), j + reach + 1)
+
+    a, b = torch.zeros(n, n).double(), torch.zeros(n, n).double()
+    for i in range(n):
+        for j in range(n):
+            w, rs, zs = weight[window(i, j)] + 1e-3, r[window(i, j)], z[window(i, j)]
+            w = w / w.sum()
+            mean_r, mean_z = (w * rs).sum(), (w * zs).sum()
+            a[i, j] = (w * (rs - mean_r) * (zs - mean_z)).sum() / ((w * (rs - mean_r) ** 2).sum() + 1e-3)
+            b[i, j] = mean_z - a[i, j] * mean_r
+    for i, j in ((0, 0), (11, 12), (23, 5)):
+        expected = a[window(i, j)].mean() * r[i, j] + b[window(i, j)].mean()
+        assert float(found[i, j]) == pytest.approx(float(expected), abs=2e-3)
+
+
+def test_rdm_guides_learn_from_the_first_step():
+    guide, z = RDMGuide(), torch.randn(1, 1, 20, 20)
+    found = guide(z, torch.rand(1, 1, 20, 20), torch.randn(1, 1, 20, 20), torch.ones(1, 1, 1, 1))
+    assert torch.equal(found, z)
+    found.pow(2).sum().backward()
+    assert float(guide.gate[2].weight.grad.abs().max()) > 0
+
+
 def test_rdm_guide_recovers_an_edge_that_the_heights_have_blurred():
     """Where the heights are unsure of themselves they follow the relative depth, at the scale of the sure ones around."""
     step = (torch.arange(40) >= 20).float().view(1, 1, 1, -1).expand(1, 1, 40, -1)
     blurred = torch.nn.functional.avg_pool2d(step * 10, 7, 1, 3, count_include_pad=False)
     guide = RDMGuide()
-    guide.gate.data.fill_(9.0)
+    guide.gate[2].bias.data.fill_(9.0)  # wide open
     truth = step * 10
     confidence = torch.where(blurred == truth, 0.9, 0.02)
     with torch.no_grad():
-        sharpened = guide(blurred, confidence, step * 2 - 1)
+        sharpened = guide(blurred, confidence, step * 2 - 1, torch.ones(1, 1, 1, 1))
     assert float((sharpened - truth).abs().mean()) < 0.5 * float((blurred - truth).abs().mean())
 
 
@@ -337,17 +422,29 @@ def test_cascade_runs_with_any_number_of_views(regularizer, views):
 def test_first_stage_spans_the_range_and_later_ones_their_distance():
     net = Cascade(TINY).eval()
     stack = stack_tensors([stack_of(sample(0))])
-    first = net._planes(stack, [], None, 0)
+    first = net._planes(stack, [], 0)
     assert float(first.some(0, 0 + 1)) == -20
     assert float(first.some(7, 7 + 1)) == pytest.approx(20)
     z = torch.full((1, 1, 16, 16), 3.0)
     previous = StageHeights(z, z * 0.2, z * 0, z, 4)
-    planes = net._planes(stack, [previous], None, 1)  # eight planes, two GSD of 0.5 m apart, around 3 m
+    planes = net._planes(stack, [previous], 1)  # eight planes, two GSD of 0.5 m apart, around 3 m
     assert torch.allclose(planes.some(0, 0 + 1), torch.tensor(3.0 - 3.5))
     assert torch.allclose(planes.some(7, 7 + 1), torch.tensor(3.0 + 3.5))
-    adaptive = Cascade(replace(TINY, regularizer="ucs"))._planes(stack, [previous], None, 1)
+    adaptive = Cascade(replace(TINY, regularizer="ucs"))._planes(stack, [previous], 1)
     assert torch.allclose(adaptive.some(0, 0 + 1), torch.tensor(3.0 - 1.5 * 0.6))
     assert torch.allclose(adaptive.some(7, 7 + 1), torch.tensor(3.0 + 1.5 * 0.6))
+
+
+def test_beside_an_edge_the_next_range_holds_both_sides():
+    edge = torch.zeros(1, 1, 16, 16)
+    edge[..., 8:] = 30.0
+    previous = StageHeights(edge, edge * 0, edge * 0, edge, 4)
+    stack = stack_tensors([stack_of(sample(0))])
+    narrow, wide = (Cascade(replace(TINY, reach_cells=n))._planes(stack, [previous], 1) for n in (1, 3))
+    for planes, holds in ((narrow, False), (wide, True)):
+        low, high = planes.low[0, 0, 5], (planes.low + planes.step * 7)[0, 0, 5]
+        assert bool((low[15:17] <= 0).all() and (high[15:17] >= 30).all()) is holds
+        assert float(high[2] - low[2]) == pytest.approx(7.0)  # far from it: two GSD of 0.5 m between eight planes
 
 
 def test_prior_skips_the_coarse_stages_and_is_searched_around():
@@ -357,13 +454,13 @@ def test_prior_skips_the_coarse_stages_and_is_searched_around():
     net, stages = _run(TINY, stack_tensors([stack_of(replace(scene, prior=prior))]))
     assert [s.stride for s in stages] == [2, 1]
     stack = stack_tensors([stack_of(replace(scene, prior=prior))])
-    planes = net._planes(stack, [], None, 1)
+    planes = net._planes(stack, [], 1)
     z = torch.from_numpy(scene.heights - 100)[None, None]
     z_low, z_high = -torch.nn.functional.max_pool2d(-z, 2), torch.nn.functional.max_pool2d(z, 2)
     assert (planes.some(0, 0 + 1) <= z_low - 0.99).all()  # two GSD below everything nearby
     assert (planes.some(7, 7 + 1) >= z_high + 0.99).all()
     nothing = stack_tensors([stack_of(replace(scene, prior=np.full_like(prior, np.nan)))])
-    assert float(net._planes(nothing, [], None, 1).low.max()) <= -20
+    assert float(net._planes(nothing, [], 1).low.max()) <= -20
 
 
 def test_padding_a_window_moves_nothing():
@@ -411,3 +508,29 @@ def test_polish_takes_the_found_height_where_the_prior_has_none():
     with torch.no_grad():
         found = Polish(4, True).eval()(z, one, one, torch.randn(1, 4, 16, 16), torch.ones(1, 1, 1, 1), prior)
     torch.testing.assert_close(found, z)
+
+
+def test_memory_that_a_network_freed_is_kept_for_its_next_layer():
+    """What a process still holds of 256 MB that it has filled and dropped, MB."""
+    program = """
+import sys, torch
+from rsmvs.networks.memory import keep_freed_memory
+if sys.argv[1] == "keep" and not keep_freed_memory():
+    print(-1)
+    sys.exit()
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+torch.ones(1 << 10)
+before = held()
+torch.ones(1 << 26)
+print(held() - before)
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    plain, kept = (
+        float(subprocess.run([sys.executable, "-c", program, word], env=environment, check=True, capture_output=True).stdout)
+        for word in ("plain", "keep")
+    )
+    if kept < 0:
+        pytest.skip("the C library has no mallopt")
+    assert plain < 60 < 150 < kept

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyproj
 import pytest
 import rasterio
+from rasterio.shutil import copy as copy_raster
 from rio_cogeo.cogeo import cog_validate
 from tile_scene import AOI, AREA, CRS, centres, height, write_scene, write_tile
 
@@ -18,13 +21,17 @@ from rsmvs.errors import ConfigError, ManifestError
 from rsmvs.fusion.filling import filled
 from rsmvs.geometry.grid import Grid
 from rsmvs.geometry.vertical import product_crs
+from rsmvs.io.class_names import side_file
 from rsmvs.io.geoid import find_geoid
+from rsmvs.io.layers import ALL, Layer
 from rsmvs.io.manifests import write_json
 from rsmvs.io.pointcloud import read_points
 from rsmvs.io.raster import NODATA, write_raster
 from rsmvs.options import AreaOptions, LedgerOptions, ProductOptions
-from rsmvs.stages.products import derive_surfaces, mosaic_scene, read_tile, verdict
+from rsmvs.stages import products
+from rsmvs.stages.products import derive_surfaces, mosaic_scene, pack_points
 from rsmvs.stages.report import picture_scene
+from rsmvs.stages.scene_ledger import read_tile, verdict
 
 
 @pytest.fixture(scope="module")
@@ -49,30 +56,75 @@ def test_mosaic_has_every_cell_on_its_place(scene: Path) -> None:
     assert kept.sum() > 0.97 * (~lost).sum()
 
 
-@pytest.mark.parametrize("name", ["dsm", "n_views", "confidence", "ortho", "status"])
-def test_rasters_keep_the_standard(scene: Path, name: str) -> None:
-    path = scene / "products" / f"{name}.tif"
+@pytest.fixture(scope="module")
+def rasters(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All raster products by name."""
+    folder = tmp_path_factory.mktemp("derived")
+    derive_surfaces(scene / "products" / "dsm.tif", ProductOptions(), folder)
+    return {path.stem: path for part in (scene / "products", folder) for path in part.glob("*.tif")}
+
+
+def test_every_layer_is_written(rasters: dict[str, Path]) -> None:
+    assert set(rasters) == {layer.name for layer in ALL}
+
+
+@pytest.mark.parametrize("layer", ALL, ids=[layer.name for layer in ALL])
+def test_rasters_keep_the_standard(rasters: dict[str, Path], layer: Layer, tmp_path: Path) -> None:
+    """A strict COG, and what GIS programs look at: CRS with heights, no data, names, units, palette, overviews."""
+    path = rasters[layer.name]
     valid, errors, warnings = cog_validate(path, strict=True)
     assert (valid, errors, warnings) == (True, [], [])
+    assert side_file(path).exists() == bool(layer.codes)
+    path = shutil.copy(path, tmp_path)  # a side file is lost when the raster is copied: nothing else may stand in it
     with rasterio.open(path) as src:
         crs = pyproj.CRS.from_wkt(src.crs.to_wkt())
         assert len(crs.axis_info) == 3, "no vertical part"
+        assert crs.sub_crs_list[1].datum.name == "World Geodetic System 1984"
         assert crs.to_2d().to_epsg() == 32637
         assert src.tags()["AREA_OR_POINT"] == "Area"
         assert src.tags()["VERTICAL_DATUM"] == "WGS 84 ellipsoid"
-        assert src.descriptions[0] and src.units[0]
+        assert (src.descriptions[0], src.units[0]) == (layer.band, layer.unit)
         assert src.overviews(1)
         assert src.block_shapes == [(512, 512)]
         assert src.compression.name == "deflate"
         floats = src.dtypes[0] == "float32"
         assert src.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == ("3" if floats else "2")
-        assert src.nodata == {"dsm": NODATA, "confidence": NODATA, "ortho": 0, "n_views": None, "status": None}[name]
+        assert src.nodata == (NODATA if floats else 0 if layer.name in ("ortho", "semantic", "class_votes") else None)
+        values = src.read(1, masked=True)
+        small = src.read(1, masked=True, out_shape=(src.height // 2, src.width // 2))  # an overview
+        if layer.codes:
+            assert src.colorinterp[0].name == "palette"
+            palette = src.colormap(1)
+            known = {c.value: c for c in layer.codes}
+            assert set(np.unique(values.compressed())) <= set(known)
+            assert set(np.unique(small.compressed())) <= set(known), "codes were averaged"
+            for value, code in known.items():
+                assert palette[value][:3] == code.colour and src.tags(1)[f"CODE_{value}"] == code.name
+        else:
+            assert small.compressed().min() >= values.compressed().min() - 1e-3  # no data did not leak into the averages
+
+
+@pytest.mark.parametrize("layer", [layer for layer in ALL if layer.codes], ids=lambda layer: layer.name)
+def test_gdal_finds_the_names_of_codes(rasters: dict[str, Path], layer: Layer, tmp_path: Path) -> None:
+    """GDAL writes what it knows of a raster's categories into a VRT; its tables it leaves where they are."""
+    path = rasters[layer.name]
+    copy_raster(path, tmp_path / "a.vrt", driver="VRT")
+    found = [c.text or "" for c in ElementTree.parse(tmp_path / "a.vrt").iterfind("VRTRasterBand/CategoryNames/Category")]
+    assert {i: name for i, name in enumerate(found) if name} == {c.value: c.name for c in layer.codes}
+    table = ElementTree.parse(side_file(path)).find("PAMRasterBand/GDALRasterAttributeTable")
+    assert table is not None and table.get("tableType") == "thematic"
+    usages = [int(column.findtext("Usage", "")) for column in table.iterfind("FieldDefn")]
+    assert usages == [5, 2, 6, 7, 8]  # gdal.h: GFU_MinMax, Name, Red, Green, Blue
+    rows = [tuple(f.text for f in row.iterfind("F")) for row in table.iterfind("Row")]
+    assert rows == [(str(c.value), c.name, *map(str, c.colour)) for c in layer.codes]
 
 
 def test_ledger_tells_what_was_lost(scene: Path) -> None:
     ledger = json.loads((scene / "products" / "ledger.json").read_text())
     assert ledger["counts"] == {"ok": 7, "empty": 1, "failed": 1}
     assert ledger["reasons"] == {"empty: no two views see it": 1, "failed: out of memory": 1}
+    notes = [tile["notes"] for tile in ledger["tiles"].values()]
+    assert notes.count(["matched in smaller windows"]) == 1 and notes.count([]) == 8
     with rasterio.open(scene / "products" / "dsm.tif") as src:
         assert ledger["valid_cells"] == int((src.read_masks(1) > 0).sum())
     good, line = verdict(scene / "products" / "ledger.json", LedgerOptions())
@@ -83,7 +135,7 @@ def test_ledger_tells_what_was_lost(scene: Path) -> None:
 
 def test_same_tiles_give_the_same_bytes(scene: Path, tmp_path: Path) -> None:
     ledgers = sorted((scene / "tiles").glob("*/ledger.json"))
-    mosaic_scene(ledgers, AREA, ProductOptions(), tmp_path)
+    mosaic_scene(ledgers, AREA, ProductOptions(), tmp_path, classes=True)
     for path in (scene / "products").iterdir():
         assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256((tmp_path / path.name).read_bytes()).digest(), path
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in (scene / "products").iterdir())
@@ -108,6 +160,20 @@ def test_an_ortho_in_colour_keeps_its_bands(scene: Path, tmp_path: Path) -> None
     picture_scene(tmp_path / "dsm.tif", tmp_path / "ortho.tif", tmp_path / "p.png")
     with rasterio.open(tmp_path / "p.png") as src:
         assert src.count == 3
+
+
+def test_grey_tiles_go_into_all_bands_of_a_colour_ortho(tmp_path: Path) -> None:
+    ledgers = [write_tile(tmp_path / "tiles", tile) for tile in area_tiles(AREA)[:2]]
+    with rasterio.open(ledgers[1].parent / "ortho.tif") as src:
+        grey = src.read(1).astype(np.uint8)
+    grid = Grid.covering(area_tiles(AREA)[1].bounds, AREA.resolution)
+    write_raster(ledgers[1].parent / "ortho.tif", [grey, grey // 2, grey // 4], grid=grid, crs=CRS, nodata=0,
+                 names=("red", "green", "blue"))  # fmt: skip
+    mosaic_scene(ledgers, AREA, ProductOptions(), tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / "ortho.tif") as src:
+        assert (src.count, src.dtypes[0], src.descriptions) == (3, "uint16", ("red", "green", "blue"))
+        red, _, blue = src.read()
+    assert ((red == blue) & (red > 0)).sum() > 10_000 and ((red // 4 == blue) & (red > blue)).sum() > 10_000
 
 
 def test_a_scene_without_any_tile_is_empty_not_missing(tmp_path: Path) -> None:
@@ -201,6 +267,27 @@ def test_derived_surfaces_of_a_town(tmp_path: Path) -> None:
     assert (layers["filling"][100:106, 200:206] == 1).all()
 
 
+def test_ground_does_not_depend_on_the_blocks_it_is_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Houses, halls and trees on hills. With a third of the context the cloth starts elsewhere, and the 95 % are at 1.8 m."""
+    grid = Grid(315000.0, 4162800.0, 1.0, 900, 700)
+    x, y = centres(grid)
+    x, y = x - 315000, y - 4162000
+    ground = 500 + 0.05 * x + 12 * np.sin(y / 180) * np.cos(x / 230)
+    houses = ((x % 60 < 15) & (y % 50 < 12)) | ((x % 170 > 100) & (x % 170 < 140) & (y % 130 > 60) & (y % 130 < 95))
+    trees = np.hypot((x + 13) % 37 - 18, (y + 5) % 41 - 20) < 5
+    dsm = (ground + np.where(houses, 9.0, np.where(trees, 6.0, 0.0))).astype(np.float32)
+    write_raster(tmp_path / "dsm.tif", [dsm], grid=grid, crs=CRS, nodata=NODATA)
+    found = []
+    for size in (2048, 300):
+        monkeypatch.setattr(products, "_BLOCK", size)
+        derive_surfaces(tmp_path / "dsm.tif", ProductOptions(), tmp_path / str(size))
+        with rasterio.open(tmp_path / str(size) / "dtm.tif") as src:
+            found.append(src.read(1))
+    apart = np.abs(found[0] - found[1])
+    assert apart.max() > 0, "there was one block only"
+    assert np.percentile(apart, 95) < 0.2 and np.percentile(apart, 99) < 1.0
+
+
 def test_a_missing_geoid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROJ_DATA", str(tmp_path))
     monkeypatch.setattr(pyproj.datadir, "get_data_dir", lambda: str(tmp_path))
@@ -212,6 +299,12 @@ def test_a_missing_geoid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "text.gtx").write_text("no grid")
     with pytest.raises(ConfigError, match=r"text\.gtx"):
         find_geoid("egm96", str(tmp_path / "text.gtx"))
+    ledgers = [write_tile(tmp_path / "tiles", area_tiles(AREA)[0])]
+    with pytest.raises(ConfigError, match=r"products\.vertical: 'egm2008' needs PROJ's grid us_nga_egm08_25\.tif"):
+        mosaic_scene(ledgers, AREA, ProductOptions(vertical="egm2008"), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"us_nga_egm96_15\.tif, which is not installed.*products\.geoid"):
+        pack_points(ledgers, AREA, ProductOptions(vertical="egm96"), tmp_path / "out" / "points.copc.laz")
+    assert not list((tmp_path / "out").glob("*"))
     far = find_geoid("egm96", str(_geoid_grid(tmp_path / "g.tif")))
     with pytest.raises(ConfigError, match="does not cover"):
         far.undulation(120.0, 10.0)

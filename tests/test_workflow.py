@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,64 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-import yaml
+from workflow_runs import RSMVS, pending, products, run, write_config
 
-from rsmvs.config import build
+from rsmvs.config import as_dict, build, load_config
 from rsmvs.errors import CameraError, ConfigError, CoverageError, ImageError, RsmvsError
-from rsmvs.io.raster import opened, read_band, write_raster
+from rsmvs.io.raster import opened, write_raster
 from rsmvs.io.rpc_files import find_camera, tags_from_rpc
 from rsmvs.options import AreaOptions, ImageOptions
+from rsmvs.simulate.options import preset
+from rsmvs.stages.simulate import simulate
 from rsmvs.stages.views import index_views
 
-DESCRIBING = ("catalogue_scene", "report_scene")  # they tell of the configuration itself
-RSMVS = [sys.executable, "-m", "rsmvs.cli"]
-
-
-def write_config(folder: Path, values: dict[str, Any], name: str = "my.yaml", **sections: Any) -> Path:
-    """A configuration in `folder` whose output is `folder`/out; `sections` replace those of `values`."""
-    path = folder / name
-    path.write_text(yaml.safe_dump({**values, **sections, "output": str(folder / "out")}))
-    return path
-
-
-def run(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*RSMVS, "run", str(config), "--cores", "2", *arguments], capture_output=True, text=True, check=False)
-
-
-def pending(config: Path, *arguments: str) -> dict[str, int]:
-    """Jobs per rule that a dry run announces, without those that only describe the run."""
-    said = run(config, "-n", *arguments)
-    assert said.returncode == 0, said.stderr
-    table = re.findall(r"^(\w+) +(\d+)$", said.stdout, re.MULTILINE)
-    return {rule: int(number) for rule, number in table if rule not in ("total", "all", *DESCRIBING)}
-
-
-def products(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted((folder / "out" / "products").iterdir())}
-
-
-@pytest.fixture(scope="module")
-def values(tiny_values: dict[str, Any]) -> dict[str, Any]:
-    """Two tiles, side by side, of the tiny scene, as a user has it who knows cameras and heights: no tie points.
-
-    With tie points every image moves all cameras a little, and all tiles would have to run again for each new one.
-    """
-    area, heights = tiny_values["area"], read_band(tiny_values["reference"]["dsm"])[0]
-    xmin, ymin, xmax, _ = area["aoi"]
-    known = {
-        "aoi": [xmin, ymin, xmax, ymin + area["tile_size"]],
-        "height_range": [float(np.nanmin(heights)) - 5, float(np.nanmax(heights)) + 5],
-    }
-    return {**tiny_values, "area": {**area, **known}, "adjust": {"mode": "none"}, "match": {"min_matches": 10000}}
-
-
-@pytest.fixture(scope="module")
-def finished(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with my.yaml and its finished run. Tests leave its products as they are."""
-    folder = tmp_path_factory.mktemp("finished")
-    said = run(write_config(folder, values))
-    assert said.returncode == 0, said.stderr
-    return folder
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -119,10 +72,10 @@ CHAIN = ("index_views", "match_views", "adjust_views", "select_views",
 
 @pytest.mark.parametrize(("section", "key", "value", "first"), CHANGES, ids=[c[0] for c in CHANGES])
 def test_an_option_runs_its_stage_again_and_nothing_before(
-    section: str, key: str, value: Any, first: set[str], finished: Path, values: dict[str, Any]
+    section: str, key: str, value: Any, first: set[str], finished: Path, two_tiles: dict[str, Any]
 ):
-    changed = {**values.get(section, {}), key: value}
-    jobs = pending(write_config(finished, values, f"{section}.yaml", **{section: changed}))
+    changed = {**two_tiles.get(section, {}), key: value}
+    jobs = pending(write_config(finished, two_tiles, f"{section}.yaml", **{section: changed}))
     if not first:
         assert jobs == {}
         return
@@ -131,29 +84,55 @@ def test_an_option_runs_its_stage_again_and_nothing_before(
     assert ("mosaic_scene" in jobs) == (first != {"evaluate"})
 
 
-def test_an_equal_plan_runs_no_tile_again(copied: Path, values: dict[str, Any]):
-    config = write_config(copied, values, select={"max_days": 59.0})  # all views are of one day: the plans stay the same
+def test_an_equal_plan_runs_no_tile_again(copied: Path, two_tiles: dict[str, Any]):
+    config = write_config(copied, two_tiles, select={"max_days": 59.0})  # all views are of one day: the plans stay the same
     assert "predict_heights" in pending(config)  # what a single pass would do
     assert run(config, "--target", "plan").returncode == 0
     assert pending(config) == {}
 
 
-def test_a_new_image_runs_the_tiles_it_touches(copied: Path, values: dict[str, Any], tmp_path: Path):
-    crop(values["images"][0]["path"], tmp_path / "part.tif", 0.0, 0.3)  # its western part: one of the two tiles
-    images = [*values["images"], {"path": str(tmp_path / "part.tif"), "date": values["images"][0]["date"]}]
-    config = write_config(copied, values, images=images)
+def test_a_new_image_runs_the_tiles_it_touches(copied: Path, two_tiles: dict[str, Any], tmp_path: Path):
+    crop(two_tiles["images"][0]["path"], tmp_path / "part.tif", 0.0, 0.3)  # its western part: one of the two tiles
+    images = [*two_tiles["images"], {"path": str(tmp_path / "part.tif"), "date": two_tiles["images"][0]["date"]}]
+    config = write_config(copied, two_tiles, images=images)
     assert run(config, "--target", "plan").returncode == 0
     jobs = pending(config)
     assert jobs["predict_heights"] == jobs["filter_heights"] == jobs["fuse_tile"] == 1
     assert jobs["mosaic_scene"] == 1
 
 
-def test_a_larger_area_keeps_the_tiles_it_has(copied: Path, values: dict[str, Any]):
-    xmin, ymin, xmax, ymax = values["area"]["aoi"]
-    larger = {**values["area"], "aoi": [xmin, ymin, xmax + values["area"]["tile_size"], ymax]}
-    config = write_config(copied, values, area=larger)
+def test_a_larger_area_keeps_the_tiles_it_has(copied: Path, two_tiles: dict[str, Any]):
+    xmin, ymin, xmax, ymax = two_tiles["area"]["aoi"]
+    larger = {**two_tiles["area"], "aoi": [xmin, ymin, xmax + two_tiles["area"]["tile_size"], ymax]}
+    config = write_config(copied, two_tiles, area=larger)
     assert run(config, "--target", "plan").returncode == 0
     assert pending(config)["predict_heights"] == 1
+
+
+def test_classes_come_and_go_with_the_matcher(two_tiles: dict[str, Any], tmp_path: Path):
+    """Their rasters are products like others: catalogued, judged, made anew when one is lost, gone with the matcher."""
+    area = two_tiles["area"]
+    xmin, ymin, _, ymax = area["aoi"]
+    values = {**two_tiles, "area": {**area, "aoi": [xmin, ymin, xmin + area["tile_size"], ymax]},
+              "fuse": {"refine": {"weights": "none"}}}  # fmt: skip
+    config = write_config(tmp_path, values, heights={"model": "mvsr3d"})
+    said = run(config)
+    assert said.returncode == 0, said.stderr
+    folder = tmp_path / "out" / "products"
+    item, manifest, metrics = (json.loads((folder / f"{name}.json").read_text()) for name in ("item", "manifest", "metrics"))
+    classified = {"semantic.tif", "semantic.tif.aux.xml", "class_votes.tif", "vote_margin.tif"}
+    assert classified <= set(manifest["products"])
+    assert {"semantic", "class_votes", "vote_margin"} <= set(item["assets"])
+    assert np.sum(metrics["classes"]["confusion"]) > 1000
+    assert '"name":"semantic"' in (folder / "report.html").read_text()
+    (folder / "semantic.tif").unlink()
+    assert set(pending(config)) == {"mosaic_scene", "evaluate", "derive_surfaces", "picture_scene"}
+    said = run(write_config(tmp_path, values))
+    assert said.returncode == 0, said.stderr
+    assert not classified & {p.name for p in folder.iterdir()}
+    assert not classified & set(json.loads((folder / "manifest.json").read_text())["products"])
+    assert "classes" not in json.loads((folder / "metrics.json").read_text())
+    assert '"name":"semantic"' not in (folder / "report.html").read_text()
 
 
 def killed_and_resumed(config: Path, folder: Path, after: float) -> dict[str, bytes]:
@@ -170,38 +149,70 @@ def killed_and_resumed(config: Path, folder: Path, after: float) -> dict[str, by
 
 
 @pytest.mark.soak
-def test_many_kills_end_in_the_same_bytes(finished: Path, values: dict[str, Any], tmp_path: Path):
-    for k in range(20):
-        folder = tmp_path / str(k)
-        folder.mkdir()
-        after = random.Random(k).uniform(0.3, 12.0)
-        assert killed_and_resumed(write_config(folder, values), folder, after) == products(finished), f"{after:.2f} s"
+def test_one_run_of_the_demo_survives_many_kills(demo: Path, tmp_path: Path):
+    """One folder: killed with all its processes at random moments, as often as RSMVS_KILLS (20) says, and started again.
+
+    No run comes further than its share of the jobs, so that all kills meet the same run, in all its stages.
+    """
+    values, kills, chance = as_dict(load_config(demo)), int(os.environ.get("RSMVS_KILLS", "20")), random.Random(1)
+    right, config = tmp_path / "right", write_config(tmp_path, values)
+    right.mkdir()
+    began = time.monotonic()
+    said = run(write_config(right, values))
+    assert said.returncode == 0, said.stderr
+    took, jobs = time.monotonic() - began, ended(right)
+    for k in range(kills):
+        process = subprocess.Popen([*RSMVS, "run", str(config), "--cores", "2"], start_new_session=True,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        moment = time.monotonic() + chance.uniform(0.0, took / 2)
+        while time.monotonic() < moment and ended(tmp_path) < jobs * (k + 1) / (kills + 1):
+            time.sleep(0.05)
+        assert process.poll() is None, "the run ended before all kills"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        print(f"kill {k + 1}: {ended(tmp_path)} of {jobs} jobs done", flush=True)
+    said = run(config)
+    assert said.returncode == 0, said.stderr
+    assert products(tmp_path) == products(right)
 
 
-def test_kills_and_lost_data_end_in_the_same_bytes(finished: Path, values: dict[str, Any], tmp_path: Path):
-    images = [{**image, "path": str(shutil.copy2(image["path"], tmp_path))} for image in values["images"]]
-    config = write_config(tmp_path, values, images=images)
+def ended(folder: Path) -> int:
+    """Jobs of a run that have ended, by their logs."""
+    logs = [p for p in (folder / "out" / "logs").rglob("*.log") if not p.name.startswith(".")]
+    return sum("\ndone in " in p.read_text(errors="replace") for p in logs)
 
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of `make demo`, beside its scene."""
+    folder = tmp_path_factory.mktemp("demo")
+    simulate(preset("demo"), folder / "runs" / "demo_scene")
+    (folder / "config").mkdir()
+    return Path(shutil.copy(ROOT / "config" / "demo.yaml", folder / "config"))
+
+
+def test_kills_end_in_the_same_bytes(finished: Path, two_tiles: dict[str, Any], tmp_path: Path):
+    config = write_config(tmp_path, two_tiles)
     launcher = subprocess.Popen([*RSMVS, "run", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (tmp_path / "out" / "views.json").exists():
         time.sleep(0.05)
     launcher.kill()  # alone: Snakemake must not live on and hold the folder
     launcher.wait()
-    assert run(config, "--target", "plan").returncode == 0
-
-    victim = Path(images[0]["path"])
-    whole, times = victim.read_bytes(), victim.stat()
-    victim.write_bytes(whole[: len(whole) // 2])  # after it was checked
-    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
-    said = run(config)
-    ledger = json.loads((tmp_path / "out" / "products" / "ledger.json").read_text())
-    assert ledger["counts"]["failed"] == 2 and all(victim.name in tile["reason"] for tile in ledger["tiles"].values())
-    assert said.returncode == 1 and "2 failed" in said.stdout and said.stderr.startswith("error: more tiles failed")
-
-    victim.write_bytes(whole)
-    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = random.Random().uniform(1.0, 10.0)  # failed tiles are tried again, and killed at any moment
+    after = random.Random().uniform(1.0, 10.0)
     assert killed_and_resumed(config, tmp_path, after) == products(finished), f"killed after {after:.2f} s"
+
+
+def test_a_tile_alone_by_its_name(copied: Path, two_tiles: dict[str, Any]):
+    config = write_config(copied, two_tiles)
+    first, second = sorted(path.name for path in (copied / "out" / "tiles").iterdir())
+    ledgers = [copied / "out" / "tiles" / name / "ledger.json" for name in (first, second)]
+    before = [ledger.stat().st_mtime_ns for ledger in ledgers]
+    said = run(config, "--tile", second)
+    assert said.returncode == 0 and said.stdout.startswith(f"{second}: ok\n")
+    after = [ledger.stat().st_mtime_ns for ledger in ledgers]
+    assert after[0] == before[0] and after[1] > before[1]
+    said = run(config, "--tile", "x0_y0")
+    assert said.returncode == 1 and "'x0_y0' is no tile of the area" in said.stderr
 
 
 def crop(source: str, out: Path, begin: float, end: float) -> Path:
@@ -256,10 +267,10 @@ BAD_INPUTS = {
 
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
-def test_bad_input_is_one_line_and_leaves_nothing(name: str, values: dict[str, Any], tmp_path: Path):
+def test_bad_input_is_one_line_and_leaves_nothing(name: str, two_tiles: dict[str, Any], tmp_path: Path):
     kind, named = BAD_INPUTS[name]
-    images = spoiled(name, [image["path"] for image in values["images"]], tmp_path)
-    area = build(AreaOptions, values["area"], "test")
+    images = spoiled(name, [image["path"] for image in two_tiles["images"]], tmp_path)
+    area = build(AreaOptions, two_tiles["area"], "test")
     with pytest.raises(RsmvsError) as refused:
         index_views([ImageOptions(path=path) for path in images], area, tmp_path / "out" / "views.json")
     assert type(refused.value) is kind
@@ -268,9 +279,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(name: str, values: dict[str, A
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_bad_input_ends_the_run_with_its_line_last(values: dict[str, Any], tmp_path: Path):
-    paths = spoiled("truncated", [image["path"] for image in values["images"]], tmp_path)
-    said = run(write_config(tmp_path, values, images=[{"path": path} for path in paths]))
+def test_bad_input_ends_the_run_with_its_line_last(two_tiles: dict[str, Any], tmp_path: Path):
+    paths = spoiled("truncated", [image["path"] for image in two_tiles["images"]], tmp_path)
+    said = run(write_config(tmp_path, two_tiles, images=[{"path": path} for path in paths]))
     assert said.returncode == 1
     assert re.fullmatch(r"error: \S*bad\.tif: (is truncated|cannot be read) [^\n]*; [^\n]*\n", said.stderr)
     assert not (tmp_path / "out" / "views.json").exists() and not (tmp_path / "out" / "products").exists()

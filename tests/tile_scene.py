@@ -42,7 +42,7 @@ def points_at(x: np.ndarray, y: np.ndarray, n: int = 500, seed: int = 0) -> Poin
     )
 
 
-def write_tile(folder: Path, tile: Tile, status: str = "ok", reason: str = "") -> Path:
+def write_tile(folder: Path, tile: Tile, status: str = "ok", reason: str = "", notes: tuple[str, ...] = ()) -> Path:
     """The files of one tile as the fusion of a tile leaves them."""
     folder = folder / tile.name
     products = {}
@@ -54,14 +54,18 @@ def write_tile(folder: Path, tile: Tile, status: str = "ok", reason: str = "") -
         views = np.where(np.isnan(dsm), 0, 3).astype(np.uint8)
         confidence = np.where(np.isnan(dsm), np.nan, 0.75).astype(np.float32)
         ortho = (x % 1000).astype(np.uint16)
+        sigma, margin = (np.where(np.isnan(dsm), np.nan, v).astype(np.float32) for v in (0.3, 0.5))
+        semantic = np.where(np.isnan(dsm), 0, np.where(x % 100 < 30, 6, 2)).astype(np.uint8)
         for name, values, nodata in (("dsm", dsm, NODATA), ("n_views", views, None), ("confidence", confidence, NODATA),
-                                     ("ortho", ortho, 0)):  # fmt: skip
+                                     ("ortho", ortho, 0), ("sigma", sigma, NODATA), ("semantic", semantic, 0),
+                                     ("class_votes", views, 0), ("vote_margin", margin, NODATA)):  # fmt: skip
             write_raster(folder / f"{name}.tif", [values], grid=grid, crs=CRS, nodata=nodata)
             products[name] = f"{name}.tif"
         cloud = points_at(x[::20, ::20].ravel(), y[::20, ::20].ravel())
         write_points(folder / "points.laz", cloud, corner=tile.bounds[:2], crs=product_crs(CRS))
         products["points"] = "points.laz"
-    write_json(folder / "ledger.json", {"tile": tile.name, "status": status, "reason": reason, "products": products})
+    content = {"tile": tile.name, "status": status, "reason": reason, "notes": list(notes), "products": products}
+    write_json(folder / "ledger.json", content)
     return folder / "ledger.json"
 
 
@@ -70,6 +74,7 @@ def write_scene(folder: Path) -> Path:
     ledgers = []
     for i, tile in enumerate(area_tiles(AREA)):
         status, reason = {2: ("empty", "no two views see it"), 5: ("failed", "out of memory")}.get(i, ("ok", ""))
-        ledgers.append(write_tile(folder / "tiles", tile, status, reason))
-    mosaic_scene(ledgers[::-1], AREA, ProductOptions(), folder / "products")
+        notes = ("matched in smaller windows",) if i == 0 else ()
+        ledgers.append(write_tile(folder / "tiles", tile, status, reason, notes))
+    mosaic_scene(ledgers[::-1], AREA, ProductOptions(), folder / "products", classes=True)
     return folder

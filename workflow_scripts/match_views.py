@@ -8,5 +8,5 @@ with job(snakemake):
     from rsmvs.stages.adjust import match_views
 
     options = build(MatchOptions, snakemake.params.options, "match")
-    heights = snakemake.params.height_range
-    match_views(snakemake.input.views, snakemake.wildcards.view, options, snakemake.output.matches, heights)
+    heights, frozen = snakemake.params.height_range, snakemake.params.frozen
+    match_views(snakemake.input.views, snakemake.wildcards.view, options, snakemake.output.matches, heights, frozen)

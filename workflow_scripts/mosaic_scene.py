@@ -11,4 +11,5 @@ with job(snakemake):
 
     area = build(AreaOptions, snakemake.params.area, "area")
     options = build(ProductOptions, snakemake.params.options, "products")
-    mosaic_scene(snakemake.input.ledgers, area, options, Path(snakemake.output[0]).parent)
+    out_dir = Path(snakemake.output[0]).parent
+    mosaic_scene(snakemake.input.ledgers, area, options, out_dir, classes=snakemake.params.classes)

@@ -1,8 +1,9 @@
 """Per reference view of one tile: relative depth at three blurs."""
 
-from _job import job
+from _job import tile_job
 
-with job(snakemake):
+
+def work(trial):
     from rsmvs.config import build
     from rsmvs.options import AreaOptions, RdmOptions
     from rsmvs.stages.rdm import predict_rdm
@@ -10,3 +11,6 @@ with job(snakemake):
     area = build(AreaOptions, snakemake.params.area, "area")
     options = build(RdmOptions, snakemake.params.options, "rdm")
     predict_rdm(snakemake.input.plan, area, options, snakemake.params.max_views, snakemake.output.index)
+
+
+tile_job(snakemake, work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rsmvs.adjust.control import ControlPoint, DemAnchor
 from rsmvs.adjust.records import Network, Sensor
@@ -18,12 +18,14 @@ def adjust_network(
     options: AdjustOptions,
     control: Sequence[ControlPoint] = (),
     dem: DemAnchor | None = None,
+    fixed: Collection[str] = (),
 ) -> Network:
-    """Adjust all views at once. height_range (m): coarse; points far outside are wrong matches.
+    """Adjust all views at once. height_range (m): coarse; points far outside are wrong matches. fixed: ids of views whose
+    cameras stay as they are and hold the others.
 
     Never fails for lack of tracks: views that cannot be adjusted keep their cameras and say why in `flags`.
     """
-    solver = Solver(tracks, sorted(sensors, key=lambda s: s.id), height_range, options, control, dem)
+    solver = Solver(tracks, sorted(sensors, key=lambda s: s.id), height_range, options, control, dem, fixed)
     solver.intersect()
     if options.mode != "none":
         solver.solve()

@@ -6,7 +6,7 @@ each view's own spread of residuals, then least squares. Views without enough tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,8 +39,9 @@ class Solver:
 
     def __init__(
         self, tracks: Tracks, sensors: list[Sensor], height_range: tuple[float, float], options: AdjustOptions,
-        control: Sequence[ControlPoint], dem: DemAnchor | None,
+        control: Sequence[ControlPoint], dem: DemAnchor | None, fixed: Collection[str] = (),
     ) -> None:  # fmt: skip
+        self.fixed = np.array([s.id in fixed for s in sensors], bool)
         self.sensors, self.options, self.dem, self.height_range = sensors, options, dem, height_range
         self.flags: dict[str, list[str]] = {s.id: [] for s in sensors}
         tracks, self.control = with_control(tracks, control)
@@ -83,7 +84,7 @@ class Solver:
                 break
             self._keep(keep)
         self.active = enough
-        self.block.prior_sigma[:, :2] = np.where(enough, self.options.shift_sigma, 0.0)[:, None]
+        self.block.prior_sigma[:, :2] = np.where(enough & ~self.fixed, self.options.shift_sigma, 0.0)[:, None]
         self.block.prior_sigma[~enough, 2:] = 0.0
 
     def _control_obs(self) -> np.ndarray:
@@ -190,8 +191,8 @@ class Solver:
             xy = t.xy[t.view == v]
             cells = np.unique((np.clip(xy / [sensor.width, sensor.height], 0, 0.999) * 4).astype(int), axis=0)
             enough = len(xy) >= _DRIFT_TRACKS and len(cells) >= _DRIFT_CELLS
-            supported[v] = self.active[v] and enough and isinstance(sensor.camera, RPC)
-            if self.options.mode == "affine" and self.active[v] and not supported[v]:
+            supported[v] = self.active[v] and not self.fixed[v] and enough and isinstance(sensor.camera, RPC)
+            if self.options.mode == "affine" and self.active[v] and not (supported[v] or self.fixed[v]):
                 self.flags[sensor.id].append("no drift: its tie points do not cover the image")
         if not supported.any():
             return
@@ -231,6 +232,8 @@ class Solver:
         size = len(self.sensors)
         rows = [np.empty((0, size * UNKNOWNS))]
         for members, jac, control in self._networks():
+            if self.fixed[members].any():
+                continue  # held by the views that stand
             axes = () if control else (0, 1, 2) if self.dem is None else (0, 1)
             drift = control < _DRIFT_CONTROL and bool((self.block.prior_sigma[members, 2:] > 0).any())
             if axes or drift:
@@ -244,7 +247,7 @@ class Solver:
         networks = self._networks()
         for number, (members, jac, control) in enumerate(networks, 1):
             mean = np.array([shift[t.view == v].mean(axis=0) for v in members])
-            if not control:
+            if not (control or self.fixed[members].any()):
                 move = gauge_shift(mean, jac, self.options.shift_sigma, (True, True, self.dem is None))
                 self.state.xyz[np.unique(t.point[np.isin(t.view, members)])] += move
                 self.state.corrections[members, :2] -= jac @ move

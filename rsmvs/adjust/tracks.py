@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from rsmvs.adjust.matching import TiePoints
 from rsmvs.types import F64
@@ -38,11 +36,15 @@ class Tracks:
 
     def shared(self) -> np.ndarray:
         """(v, v) number of points that two views share."""
+        from scipy.sparse import coo_array  # matching does without
+
         seen = coo_array((np.ones(len(self.point)), (self.view, self.point)), shape=(len(self.views), self.n)).tocsr()
         return (seen @ seen.T).toarray().astype(np.int64)
 
     def networks(self, min_tracks: int) -> np.ndarray:
         """(v,) number of the network of each view: views hang together where they share at least min_tracks points."""
+        from scipy.sparse.csgraph import connected_components
+
         return connected_components(self.shared() >= min_tracks, directed=False)[1]
 
 

@@ -30,6 +30,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success. A wrong input is one line on standard error and 1."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    passed_on: list[str] = []
+    if "--" in arguments:  # argparse would lose what stands there behind options
+        end = arguments.index("--")
+        arguments, passed_on = arguments[:end], arguments[end + 1 :]
     parser = argparse.ArgumentParser(prog="rsmvs", description="Digital surface models from satellite images.")
     parser.add_argument("--version", action="version", version=f"rsmvs {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
@@ -39,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == named:
             import_module(f"rsmvs.cli.{name}").add_arguments(command)
     args = parser.parse_args(arguments)
+    if passed_on and args.command != "run":
+        parser.error(f"'{args.command}' takes no arguments after --")
+    args.snakemake = passed_on
     try:
         return import_module(f"rsmvs.cli.{args.command}").run(args)
     except RsmvsError as error:

@@ -3,89 +3,114 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-# flag -> (section, option) of TrainConfig; the left side as the SatMVS family spells them
-ALIASES = {
-    "model": ("network", "regularizer"),
-    "ndepths": ("network", "hypotheses"),
-    "depth_inter_r": ("network", "interval_ratio"),
-    "min_interval": ("network", "min_interval"),
-    "lamb": ("network", "lamb"),
-    "dlossw": ("training", "dlossw"),
-    "lr": ("training", "lr"),
-    "batch_size": ("training", "batch_size"),
-    "dataset": ("data", "dataset"),
-    "dataset_root": ("data", "dataset_root"),
-    "view_num": ("data", "view_num"),
-    "ref_view": ("data", "ref_view"),
-    "geo_model": ("data", "geo_model"),
-}
-
+from rsmvs.cli.settings import ALIASES, apply_settings, choose_gpu, put
 
 JOINT = ("mvsr3d", "mvsam")  # models of heights and classes, or of classes alone
+GROUND = "ground"  # the refinement of the fused surface
+RDM = "rdm"  # relative depth of single images
+_FOLDERS = {"train": "runs/training", "samples": "runs/samples", "test": "runs/predictions"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--out", required=True, help="folder of the training; one that holds a checkpoint goes on")
-    parser.add_argument("--config", help="YAML file with the sections network, training, data")
+    parser.add_argument("-o", "--out", help="folder of the training, where one that holds a checkpoint goes on; without it "
+                        + ", ".join(f"{folder} (--mode {mode})" for mode, folder in _FOLDERS.items()))
+    parser.add_argument("--config", help="YAML file with the sections network, training, data; its paths count from its folder")
     parser.add_argument("--preset", help="architecture: paper, small (default) or refine; of mvsr3d and mvsam: tiny (default), "
                         "tiny_refine, vit_b, vit_l or vit_h")
-    parser.add_argument("--mode", default="train", choices=("train", "samples"),
-                        help="samples: write the simulated samples to --out")
-    parser.add_argument("--loadckpt", default="", help="weights to start from (.safetensors)")
+    parser.add_argument("--mode", default="train", choices=tuple(_FOLDERS),
+                        help="samples: write the simulated samples to --out; test: what predict does with --loadckpt")
+    parser.add_argument("--loadckpt", default="", help="weights to start from, or to test (.safetensors)")
     parser.add_argument("--gpu_id", help="GPU to use; the first one when absent")
     parser.add_argument("--epochs", type=int, help="passes over the data, instead of training.steps")
     for flag, (section, option) in ALIASES.items():
-        parser.add_argument(f"--{flag}", help=f"{section}.{option}")
+        named = "model: red, casmvs, ucs, mvsr3d, mvsam, ground or rdm" if flag == "model" else f"{section}.{option}"
+        parser.add_argument(f"--{flag}", help=named)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="any other option")
 
 
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of model is trained. config: from the flags; train: (config, folder) to the weights' path; epochs:
+    (config, number) to the config with its steps; samples: (config, folder) to how many were written."""
+
+    config: Callable[[argparse.Namespace], Any]
+    train: Callable[[Any, str], Any]
+    epochs: Callable[[Any, int], Any]
+    samples: Callable[[Any, str], int]
+
+
 def run(args: argparse.Namespace) -> int:
-    import os
-
-    if args.gpu_id is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu_id
-    if args.model in JOINT and args.mode == "train":
-        from rsmvs.stages.train_joint import train_joint
-
-        print(f"{train_joint(joint_config(args), args.out)} is trained")
-        return 0
-    from rsmvs.stages.train import train_cascade, with_epochs, write_samples
-
-    config = train_config(args)
+    choose_gpu(args)
+    out = args.out or _FOLDERS[args.mode]
+    if args.mode == "test":
+        return _test(args, out)
+    kind = kind_of(args.model)
+    config = kind.config(args)
     if args.mode == "samples":
-        print(f"{args.out}: {write_samples(config, args.out)} samples")
+        print(f"{out}: {kind.samples(config, out)} samples")
         return 0
     if args.epochs:
-        config = with_epochs(config, args.epochs)
-    print(f"{train_cascade(config, args.out)} is trained")
+        config = kind.epochs(config, args.epochs)
+    print(f"{kind.train(config, out)} is trained")
     return 0
+
+
+def kind_of(model: str | None) -> Kind:
+    from rsmvs.stages.train import train_cascade, with_epochs, write_cascade_samples, write_samples
+
+    if model == GROUND:
+        from rsmvs.network_options import GroundTrainConfig
+        from rsmvs.stages.ground_samples import write_ground_samples
+        from rsmvs.stages.train_ground import train_ground, with_ground_epochs
+
+        return Kind(lambda args: plain_config(args, GroundTrainConfig), train_ground, with_ground_epochs,
+                    lambda config, out: write_ground_samples(config.data, out))  # fmt: skip
+    if model == RDM:
+        from rsmvs.network_options import MonocularConfig
+        from rsmvs.stages.train_rdm import train_rdm
+
+        return Kind(lambda args: plain_config(args, MonocularConfig), train_rdm, with_epochs,
+                    lambda config, out: write_samples(config.data, out))  # fmt: skip
+    if model in JOINT:
+        from rsmvs.stages.train_joint import train_joint, write_joint_samples
+
+        return Kind(joint_config, train_joint, with_epochs, write_joint_samples)
+    return Kind(train_config, train_cascade, with_epochs, write_cascade_samples)
+
+
+def _test(args: argparse.Namespace, out: str) -> int:
+    """Prediction with what the training's flags and file say of samples and architecture."""
+    from rsmvs.cli.predict import report, wanted
+    from rsmvs.config import build
+    from rsmvs.errors import ConfigError
+    from rsmvs.options import LearnedOptions
+    from rsmvs.stages.predict import predict_samples
+    from rsmvs.stages.train import held_out
+
+    if args.model in (GROUND, RDM):
+        raise ConfigError("--mode", f"is 'test', which '{args.model}' does not know", "see the scores in evaluation.csv")
+    if not args.loadckpt:
+        raise ConfigError("--loadckpt", "is not set", "name the weights to test")
+    config = kind_of(args.model).config(args)
+    data = held_out(config.data)
+    options = build(LearnedOptions, {"weights": args.loadckpt}, "rsmvs train")
+    batch = config.training.batch_size if args.batch_size else 1
+    return report(predict_samples(data, options, out, wanted(args), batch))
 
 
 def train_config(args: argparse.Namespace) -> Any:
     """The training that preset, file and flags describe; later ones win."""
     from rsmvs.config import as_dict, build
-    from rsmvs.errors import ConfigError
-    from rsmvs.io.manifests import read_yaml
-    from rsmvs.network_options import PRESETS, TrainConfig
+    from rsmvs.network_options import TrainConfig
+    from rsmvs.stages.train import preset_of, read_training
 
     preset = args.preset or "small"
-    if preset not in PRESETS:
-        raise ConfigError("--preset", f"'{preset}' is not known", f"choose from {', '.join(PRESETS)}")
-    values: dict[str, Any] = {"network": as_dict(PRESETS[preset]), "training": {}, "data": {}}
-    for section, given in (read_yaml(args.config) if args.config else {}).items():
-        values[section] = {**values.get(section, {}), **given} if isinstance(given, dict) else given
-    settings = [(*target, getattr(args, flag)) for flag, target in ALIASES.items() if getattr(args, flag) is not None]
-    for text in args.set:
-        name, _, value = text.partition("=")
-        section, _, option = name.partition(".")
-        settings.append((section, option, value))
-    for section, option, text in settings:
-        values.setdefault(section, {})[option] = _value(text)
-    if args.loadckpt:
-        values["initial"] = args.loadckpt
+    config = read_training(args.config, preset) if args.config else TrainConfig(network=preset_of(preset))
+    values = _with_flags(as_dict(config), args)
     return build(TrainConfig, values, args.config or "rsmvs train")
 
 
@@ -95,50 +120,40 @@ def joint_config(args: argparse.Namespace) -> Any:
     Options are named by their whole path: network.cascade.levels, class_weight.
     """
     from rsmvs.config import as_dict, build
+    from rsmvs.semantic_options import JointConfig
+    from rsmvs.stages.train_joint import read_joint
+
+    values = as_dict(read_joint(args.config, args.preset or "tiny", args.model == "mvsam"))
+    return build(JointConfig, _with_flags(values, args, "network.cascade"), args.config or "rsmvs train")
+
+
+def plain_config(args: argparse.Namespace, kind: type) -> Any:
+    """The training of a model without presets that file and flags describe; later ones win."""
+    from typing import get_type_hints
+
+    from rsmvs.config import as_dict, build
     from rsmvs.errors import ConfigError
-    from rsmvs.io.manifests import read_yaml
-    from rsmvs.semantic_options import SEMANTIC_PRESETS, JointConfig
+    from rsmvs.stages.train import read_config
 
-    preset = args.preset or "tiny"
-    if preset not in SEMANTIC_PRESETS:
-        raise ConfigError("--preset", f"'{preset}' is not known", f"choose from {', '.join(SEMANTIC_PRESETS)}")
-    if args.epochs:
-        raise ConfigError("--epochs", f"is not known to {args.model}", "give training.steps")
-    values: dict[str, Any] = {"network": as_dict(SEMANTIC_PRESETS[preset])}
-    _merge(values, read_yaml(args.config) if args.config else {})
-    if args.model == "mvsam":
-        values["network"] |= {"heights": False, "egspg": False}
+    sections = get_type_hints(kind)
+    unknown = ["preset"] * (args.preset is not None)
     for flag, (section, option) in ALIASES.items():
-        if flag != "model" and getattr(args, flag) is not None:
-            _set(values, ("network.cascade" if section == "network" else section) + f".{option}", getattr(args, flag))
-    for text in args.set:
-        name, _, value = text.partition("=")
-        _set(values, name, value)
-    if args.loadckpt:
+        known = section != "network" and option in sections[section].__dataclass_fields__ and flag != "dlossw"
+        unknown += [flag] * (flag != "model" and getattr(args, flag) is not None and not known)
+    if unknown:
+        named = ", ".join(f"--{flag}" for flag in unknown)
+        raise ConfigError(named, f"not known to the model '{args.model}'", "leave it out; --set names any option it has")
+    values = as_dict(read_config(kind, args.config)) if args.config else {}
+    return build(kind, _with_flags(values, args), args.config or "rsmvs train")
+
+
+def _with_flags(values: dict[str, Any], args: argparse.Namespace, network: str = "network") -> dict[str, Any]:
+    """Flags and settings put into the plain values of a training. network: where the options of the cascade lie."""
+    for flag, (section, option) in ALIASES.items():
+        named = flag != "model" or args.model not in (*JOINT, GROUND, RDM)
+        if named and getattr(args, flag) is not None:
+            put(values, f"{network if section == 'network' else section}.{option}", getattr(args, flag))
+    apply_settings(values, args.set)
+    if args.loadckpt and args.mode != "test":
         values["initial"] = args.loadckpt
-    return build(JointConfig, values, args.config or "rsmvs train")
-
-
-def _merge(values: dict[str, Any], given: dict[str, Any]) -> None:
-    """`given` into `values`, section by section."""
-    for key, value in given.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
-            _merge(values[key], value)
-        else:
-            values[key] = value
-
-
-def _set(values: dict[str, Any], name: str, text: str) -> None:
-    *sections, option = name.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-    value = _value(text)
-    values[option] = value.split(",") if isinstance(value, str) and option == "classes" else value
-
-
-def _value(text: str) -> Any:
-    """A number, a list of numbers (64,32,8), true, false, or the text itself."""
-    try:
-        return json.loads(f"[{text}]" if "," in text else text)
-    except ValueError:
-        return text
+    return values

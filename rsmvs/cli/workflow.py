@@ -12,20 +12,21 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import rsmvs
-from rsmvs.errors import ConfigError
+from rsmvs.errors import DAMAGED, ConfigError
 
 ROOT = Path(rsmvs.__file__).resolve().parents[1]
 _WAIT = 5.0  # s for the processes of a killed run to go
 _PROGRESS = re.compile(r"^(\d+) of (\d+) steps")
 _TOTAL = re.compile(r"^total +(\d+)")
 _ERROR = re.compile(r"^ *(?:Error in rule|Error executing rule) (\w+)")
-_LOG = re.compile(r"^ +log: (\S+)")
+_LOG = re.compile(r"^ +log: ([^\s,]+)")
+_MESSAGE = re.compile(r"^ +message: (SLURM-job .*?)\. ")
 _COMPLAINT = re.compile(r"^ *(\w+(Exception|Error)\b)")
 _PR_SET_PDEATHSIG = 1
 
@@ -44,16 +45,19 @@ def held(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except BlockingIOError:
                 if time.monotonic() > end:
                     lock.seek(0)
                     owner = lock.read().strip() or "unknown"
                     raise ConfigError(folder, f"another run (process {owner}) is at work there",
                                       "wait for it, stop it, or set another 'output'") from None  # fmt: skip
                 time.sleep(0.1)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+            except OSError:
+                break  # a cluster file system without locks: Snakemake's own lock file has to do
+        with suppress(OSError):  # a full disk
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
         os.set_inheritable(lock.fileno(), True)  # Snakemake holds it too: it may outlive this process
         yield
 
@@ -68,13 +72,15 @@ class Workflow:
     profile: str | None
     extra: Sequence[str]
     failed_logs: dict[str, str] = field(default_factory=dict)
+    said: str = ""
+    damaged: set[Path] = field(default_factory=set)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=12))
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         if not (ROOT / "Snakefile").is_file():
             raise ConfigError(ROOT, "holds no Snakefile", "install with 'pip install -e .' in a clone")
         words = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--cores", self.cores]
-        words += ["--rerun-incomplete", "--nocolor"]
+        words += ["--rerun-incomplete", "--nocolor", "--notemp"]
         if self.profile:
             named = ROOT / "profiles" / self.profile
             words += ["--workflow-profile", str(named if named.is_dir() else Path(self.profile).resolve())]
@@ -104,10 +110,25 @@ class Workflow:
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task(name, total=None, rule="")
             status = self._execute(arguments, lambda **seen: progress.update(task, **seen))
-        if status:
-            for line in self.errors():
-                print(line, file=sys.stderr)
+        if status and self.remove_damaged():
+            return 1
+        for line in self.errors() if status else ():
+            print(line, file=sys.stderr)
         return 1 if status else 0
+
+    def remove_damaged(self) -> bool:
+        """Take away the files that jobs found damaged, so that another round makes them; False where there are none, or
+        one of them was made again already."""
+        logs = (self.folder / log for log in self.failed_logs)
+        lines = [line for log in logs if log.is_file() for line in log.read_text(errors="replace").splitlines()]
+        found = {self.folder / line.removeprefix(DAMAGED) for line in lines if line.startswith(DAMAGED)}
+        if not found or found & self.damaged:
+            return False
+        self.damaged |= found
+        for path in sorted(found):
+            path.unlink(missing_ok=True)
+            print(f"note: {path} is damaged; it is made again", file=sys.stderr)
+        return True
 
     def errors(self) -> list[str]:
         """One line for each job that failed, from its log; the end of Snakemake's words where no job did."""
@@ -115,7 +136,7 @@ class Workflow:
         for log, rule in self.failed_logs.items():
             path = self.folder / log
             said = path.read_text(errors="replace").splitlines() if path.is_file() else []
-            line = next((s for s in reversed(said) if s.startswith("error: ")), f"error: {rule}: ended without a word")
+            line = next((s for s in reversed(said) if s.startswith("error: ")), f"error: {rule}")
             lines.append(line if "(traceback in the log)" not in line and said else f"{line}; see {path}")
         if not lines:  # Snakemake itself: a file that no rule makes, an output that a job did not write, ...
             cause = next((s.strip() for s in reversed(self.tail) if _COMPLAINT.match(s)), "Snakemake failed")
@@ -149,8 +170,10 @@ class Workflow:
             self.tail.append(line)
         if found := _ERROR.match(line):
             return found[1]
+        if failing and (found := _MESSAGE.match(line)):
+            self.said = found[1]
         if failing and (found := _LOG.match(line)):
-            self.failed_logs[found[1]] = failing
+            self.failed_logs[found[1]], self.said = f"{failing}: {self.said or 'ended without a word'}", ""
             return ""
         if update is not None:
             if found := _PROGRESS.match(line):

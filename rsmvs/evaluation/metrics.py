@@ -59,6 +59,12 @@ class HeightErrors:
         values, counts = self._atoms()
         return int(counts[np.abs(values + dz) < limit].sum())
 
+    def misfit(self, limit: float) -> float:
+        """Sum (m) over all truth cells of |error - median| up to `limit`; a missing value counts as `limit`."""
+        values, counts = self._atoms()
+        off = np.minimum(np.abs(values - self.median()), limit) if counts.size else values
+        return float(np.dot(off, counts)) + limit * (self.truth_cells - int(counts.sum()))
+
     def result(self, dz: float = 0.0) -> dict[str, Any]:
         """Figures after adding `dz` (m) to the surface: metres and percent; None where there is no cell.
 

@@ -12,7 +12,7 @@ from rsmvs.types import F32
 RGB = NDArray[np.uint8]
 EMPTY = (233, 233, 233)  # colour of cells without data
 # Low to high: plain green, straw, brick, snow; light throughout, so that the shade of the relief stays visible.
-_RAMP = np.array(
+RELIEF = np.array(
     [[98, 148, 112], [170, 190, 130], [231, 219, 165], [214, 160, 118], [190, 128, 122], [245, 243, 240]], np.float64
 )
 _LIGHTS = ((315.0, 0.6), (270.0, 0.2), (0.0, 0.2))  # azimuth (degrees), weight: no slope lies fully in the dark
@@ -35,14 +35,21 @@ def hillshade(heights: Any, step: float, altitude: float = 40.0, azimuth: float 
     return shade.astype(np.float32)
 
 
+def relief_limits(heights: Any) -> tuple[float, float]:
+    """Heights (m) of the ends of the relief's colours: 2 and 98 % of all."""
+    heights = np.asarray(heights, np.float64)
+    low, high = np.nanpercentile(heights, (2, 98)) if np.isfinite(heights).any() else (0.0, 1.0)
+    return float(low), float(high)
+
+
 def relief(heights: Any, step: float, limits: tuple[float, float] | None = None) -> RGB:
-    """Hillshade coloured by height, (h, w, 3); limits: heights (m) of the ends of the ramp, 2 to 98 % when absent."""
+    """Hillshade coloured by height, (h, w, 3); limits: heights (m) of the ends of the colours, `relief_limits` when absent."""
     heights = np.asarray(heights, np.float64)
     if not np.isfinite(heights).any():
         return np.full((*heights.shape, 3), EMPTY, np.uint8)
-    low, high = limits or tuple(np.nanpercentile(heights, (2, 98)))
-    place = np.nan_to_num(np.clip((heights - low) / max(high - low, 1e-6), 0, 1)) * (len(_RAMP) - 1)
-    colour = np.stack([np.interp(place, np.arange(len(_RAMP)), _RAMP[:, k]) for k in range(3)], -1)
+    low, high = limits or relief_limits(heights)
+    place = np.nan_to_num(np.clip((heights - low) / max(high - low, 1e-6), 0, 1)) * (len(RELIEF) - 1)
+    colour = np.stack([np.interp(place, np.arange(len(RELIEF)), RELIEF[:, k]) for k in range(3)], -1)
     shade = hillshade(heights, step)
     light = np.nan_to_num(shade, nan=float(np.nanmedian(shade)) if np.isfinite(shade).any() else 0.64)
     flat = np.sin(np.radians(40.0))  # shade of level ground: its colour stays as it is

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rsmvs.errors import CoverageError
-from rsmvs.evaluation.alignment import SMOOTHING, Patch, Shift, bilinear, cells_of, pixel_rates, search_shift, smoothed
+from rsmvs.evaluation.alignment import FAR, SMOOTHING, Patch, Shift, bilinear, cells_of, pixel_rates, search_shift, smoothed
 from rsmvs.evaluation.metrics import Calibration, ClassErrors, HeightErrors, Volumes
 from rsmvs.io.surfaces import Surface
 from rsmvs.types import CLASS_CODES, CLASS_NAMES, F64, Window
@@ -62,7 +62,7 @@ def score(scene: Scene, *, align: bool = True, max_shift: float = 3.0, step: flo
         dx, dy = search_shift(search_patches(scene), max_shift, step)
         if (dx, dy) != (0.0, 0.0):
             moved = _heights(scene, Shift(dx, dy))
-            if _good(moved["all"]) > _good(raw["all"]):  # never worse than the vertical shift alone
+            if moved["all"].misfit(FAR) < raw["all"].misfit(FAR):  # never worse than the vertical shift alone
                 groups, shift = moved, Shift(dx, dy)
         if groups["all"].counts.any():
             shift = Shift(shift.dx, shift.dy, round(-groups["all"].median(), 4))
@@ -82,10 +82,6 @@ def score(scene: Scene, *, align: bool = True, max_shift: float = 3.0, step: flo
         out["uncertainty"] = _calibration(scene, shift)
     out["histogram"] = groups["all"].histogram(shift.dz)
     return out
-
-
-def _good(errors: HeightErrors) -> int:
-    return errors.within(1.0, -errors.median()) if errors.counts.any() else 0
 
 
 def blocks(scene: Scene, shift: Shift, size: int = 1024) -> Iterator[Block]:
@@ -148,6 +144,17 @@ def _classes(scene: Scene, shift: Shift) -> dict[str, Any]:
         predicted = scene.classes.labels_at(block.x, block.y)
         errors.feed(predicted, scene.truth_classes.labels_at(block.x, block.y), block.errors)
     return errors.result() | {"names": [class_name(c) for c in CLASS_CODES]}
+
+
+def score_classes(classes: Surface, truth: Surface) -> dict[str, Any]:
+    """Figures of a class map on the cells of a true one, without heights; CoverageError when none of these has a class."""
+    errors = ClassErrors(CLASS_CODES)
+    for window in truth.blocks():
+        x, y = truth.centres(window)
+        errors.feed(classes.labels_at(x, y), truth.read_labels(window))
+    if not errors.confusion.any():
+        raise CoverageError(truth.dataset.name, "holds no known class", "give a map of LAS codes: 2, 5, 6, 9, 17")
+    return errors.result(heights=False) | {"names": [class_name(c) for c in CLASS_CODES]}
 
 
 def _calibration(scene: Scene, shift: Shift) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def _check(
 
 def check_consistency(height: F32, others: list[Other], max_reprojection: float, max_difference: float) -> Consistent:
     """Heights (h, w) of a reference against those of up to 32 other references; limits in pixels and metres."""
+    assert len(others) <= 32, "a bit each: heights.max_views is bounded"
     agrees, against = np.zeros(height.shape, np.uint32), np.zeros(height.shape, np.uint8)
     total = height.astype(np.float64)
     for k, o in enumerate(others):

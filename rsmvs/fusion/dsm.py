@@ -101,6 +101,11 @@ def draw_surface(height: F32, values: F32, ground: WarpField, grid: Grid, max_st
     return layer, carried
 
 
+# Share of the variance between the references of a cell that its sigma takes: the rest is that of the place, which
+# `rsmvs.fusion.uncertainty` adds. With it the share of errors within one and two sigma was measured (docs/products.md).
+_SPREAD = 1 / 12
+
+
 class Surface(NamedTuple):
     """A fused surface on a ground grid, (h, w) each: height (m), agreeing views, confidence 0 to 1, sigma (m)."""
 
@@ -142,7 +147,7 @@ def _fuse(
             mean = s / sw
             height[r, c], n_views[r, c] = middle + mean, np.uint8(most + 0.5)
             confidence[r, c] = min(won / (2.0 * np.sqrt(everything + 1e-9)), 1.0)
-            sigma[r, c] = np.sqrt(si / sw + max(ss / sw - mean * mean, 0.0))
+            sigma[r, c] = np.sqrt(si / sw + _SPREAD * max(ss / sw - mean * mean, 0.0))
 
 
 def fuse_layers(layers: F32, weights: F32, views: F32, sigmas: F32, bound: float) -> Surface:

@@ -49,6 +49,18 @@ class Grid:
         return Grid(self.x0 - d, self.y0 + d, self.step, self.width + 2 * cells, self.height + 2 * cells)
 
 
+    def around(self, rim: int, multiple: int = 1) -> tuple[Grid, tuple[slice, slice]]:
+        """A grid that reaches `rim` cells or a little further, and (rows, columns) of this one in it.
+
+        It starts on a multiple of so many cells in the lattice of cells, so that all grids share their coarser cells.
+        """
+        left = rim + (round(self.x0 / self.step) - rim) % multiple
+        top = rim + (round(-self.y0 / self.step) - rim) % multiple
+        grid = Grid(self.x0 - left * self.step, self.y0 + top * self.step, self.step, self.width + left + rim,
+                    self.height + top + rim)  # fmt: skip
+        return grid, (slice(top, top + self.height), slice(left, left + self.width))
+
+
 @dataclass(frozen=True)
 class Tile:
     """One square of the lattice, `size` metres wide, its lower-left corner at (ix, iy) * size."""

@@ -36,7 +36,7 @@ def product_crs(horizontal: str, datum: str = ELLIPSOID) -> Any:
     if datum == ELLIPSOID:
         return crs.to_3d()
     if datum not in VERTICAL_CRS:
-        raise ConfigError("area.vertical", f"'{datum}' is unknown", f"choose from {', '.join(DATUMS)}")
+        raise ConfigError("products.vertical", f"'{datum}' is unknown", f"choose from {', '.join(DATUMS)}")
     vertical = pyproj.CRS.from_epsg(VERTICAL_CRS[datum])
     return pyproj.crs.CompoundCRS(f"{crs.name} + {vertical.name}", [crs, vertical])
 
@@ -46,8 +46,22 @@ def horizontal(crs: Any) -> Any:
     return crs.sub_crs_list[0] if crs.is_compound else crs.to_2d()
 
 
+def heights_above(crs: Any) -> str | None:
+    """What the heights of a pyproj CRS count from, in the words of DATUM_NAMES where it is one of these; None where the CRS
+    does not say."""
+    if not crs.is_compound:
+        return DATUM_NAMES[ELLIPSOID] if len(crs.axis_info) == 3 else None
+    vertical = crs.sub_crs_list[1]
+    if "ellipsoid" in vertical.name.lower():
+        return DATUM_NAMES[ELLIPSOID]
+    known = {code: DATUM_NAMES[datum] for datum, code in VERTICAL_CRS.items()}
+    return known.get(vertical.to_epsg(), str(vertical.name))
+
+
+# A GeoTIFF keeps the code of a vertical datum, not its name: without a code the name reads back as "unknown". Code 5030 of the
+# vertical CRS itself would say more, but GDAL reads that as a projected 3-D CRS, which no copy of the file keeps.
 _ELLIPSOIDAL = (
-    'VERTCRS["WGS 84 ellipsoidal height",VDATUM["WGS 84 ellipsoid"],CS[vertical,1],'
+    'VERTCRS["WGS 84 ellipsoidal height",VDATUM["World Geodetic System 1984",ID["EPSG",6326]],CS[vertical,1],'
     'AXIS["ellipsoidal height (h)",up,LENGTHUNIT["metre",1]]]'
 )
 

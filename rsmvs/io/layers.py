@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rsmvs.types import CLASS_CODES, CLASS_NAMES
 
 NODATA = -9999.0
+SIDE_SUFFIX = ".aux.xml"  # added to the name of a raster of codes: their names, for GDAL
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ _CLASS_COLOURS = ((168, 132, 96), (76, 150, 68), (200, 70, 60), (70, 130, 200), 
 
 DSM = Layer("dsm", "height", "m", "float32", NODATA, meaning="surface height")
 N_VIEWS = Layer("n_views", "agreeing views", "count", "uint8", None, "nearest", meaning="views that agree on the height")
-CONFIDENCE = Layer("confidence", "confidence", "1", "float32", NODATA, meaning="confidence of the matcher, 0 to 1")
+CONFIDENCE = Layer("confidence", "confidence", "1", "float32", NODATA, meaning="confidence in the height, 0 to 1")
 ORTHO = Layer("ortho", "panchromatic", "digital number", "uint16", 0.0, meaning="orthoimage")
 UNCERTAINTY = Layer(
     "uncertainty", "standard deviation", "m", "float32", NODATA, meaning="one sigma of the height", tile_product="sigma"
@@ -51,6 +52,7 @@ SEMANTIC = Layer(
     tuple(Code(c, n, rgb) for c, n, rgb in zip(CLASS_CODES, CLASS_NAMES, _CLASS_COLOURS, strict=True)), "class, ASPRS codes",
 )  # fmt: skip
 MARGIN = Layer("vote_margin", "vote margin", "1", "float32", NODATA, meaning="share of votes of the class less the next one's")
+VOTES = Layer("class_votes", "votes", "count", "uint8", 0.0, "nearest", meaning="views that voted for a class")
 STATUS = Layer(
     "status", "status", "code", "uint8", None, "mode",
     (
@@ -77,6 +79,7 @@ DTM = Layer("dtm", "terrain height", "m", "float32", NODATA, meaning="height of 
 NDSM = Layer("ndsm", "height above ground", "m", "float32", NODATA, meaning="surface height less terrain height")
 
 MOSAICKED = (DSM, N_VIEWS, CONFIDENCE, ORTHO, UNCERTAINTY)  # of every scene
-IF_FUSED = (SEMANTIC, MARGIN)  # written where the tiles have them
+CLASSIFIED = (SEMANTIC, VOTES, MARGIN)  # of scenes whose matcher gives classes
 DERIVED = (DSM_FILLED, FILLING, DTM, NDSM)
-ALL = (*MOSAICKED, *IF_FUSED, STATUS, *DERIVED)
+ALL = (*MOSAICKED, *CLASSIFIED, STATUS, *DERIVED)
+SIDE_FILES = {f"{v.name}.tif{SIDE_SUFFIX}": f"names of the codes of {v.name}.tif, for GDAL and QGIS" for v in ALL if v.codes}

@@ -36,6 +36,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        if error.errno and Path(error.filename or part).name.startswith(f".{os.getpid()}."):
+            error.filename = str(path)  # the name that its readers know
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -45,8 +49,18 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text)
 
 
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
 def json_text(content: Any) -> str:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def line_of(content: Any) -> str:
+    """A part of a large manifest, on one line."""
+    return json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
 def write_json(path: str | Path, content: Any) -> None:

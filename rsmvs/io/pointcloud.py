@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rsmvs.errors import ManifestError
 from rsmvs.geometry.grid import Bounds
 from rsmvs.geometry.vertical import las_wkt
+from rsmvs.io.disk import telling
 from rsmvs.io.manifests import atomic
 from rsmvs.types import F32, F64
 
@@ -29,8 +30,9 @@ NOISE = 7  # ASPRS code; those of the classes are in rsmvs.types
 Lowered = Callable[[F64, F64], F64]  # metres to take from heights at (x, y)
 _EXTRA = (
     laspy.ExtraBytesParams("n_views", np.uint8, "views that agree"),
-    laspy.ExtraBytesParams("confidence", np.float32, "of the matcher, 0 to 1"),
+    laspy.ExtraBytesParams("confidence", np.float32, "in the height, 0 to 1"),
     laspy.ExtraBytesParams("sigma_z", np.float32, "metres, one sigma"),
+    laspy.ExtraBytesParams("vote_margin", np.float32, "of the class, 0 to 1"),
 )
 _CREATION_DAY = slice(90, 94)  # bytes of the LAS header: day of year and year, 0 where unknown
 
@@ -41,6 +43,7 @@ class Points:
 
     xyz: (n, 3) metres, easting, northing, height in the CRS of the file. classification: ASPRS codes, 1 unclassified.
     intensity: (n,) grey value of the panchromatic image. rgb: (n, 3) or None. sigma_z: metres, NaN unknown.
+    vote_margin: (n,) share of votes of the class less the next one's, NaN without votes; or None.
     """
 
     xyz: F64
@@ -50,6 +53,7 @@ class Points:
     confidence: F32
     sigma_z: F32
     rgb: NDArray[np.uint16] | None = None
+    vote_margin: F32 | None = None
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -96,6 +100,7 @@ def points_of(record: Any, header: Any) -> Points:
     return Points(
         xyz, field("classification", np.uint8), field("intensity", np.uint16), field("n_views", np.uint8),
         field("confidence", np.float32), field("sigma_z", np.float32), rgb if rgb.any() else None,
+        field("vote_margin", np.float32) if "vote_margin" in names else None,
     )  # fmt: skip
 
 
@@ -131,19 +136,15 @@ def cut_chunks(path: str | Path, bounds: Bounds, lowered: Lowered | None) -> Ite
 
 def subset(points: Points, chosen: Any) -> Points:
     """The points of a mask or of indices."""
-    rgb = None if points.rgb is None else points.rgb[chosen]
-    return Points(
-        points.xyz[chosen], points.classification[chosen], points.intensity[chosen], points.n_views[chosen],
-        points.confidence[chosen], points.sigma_z[chosen], rgb,
-    )  # fmt: skip
+    chosen_of: dict[str, Any] = {name: None if v is None else v[chosen] for name, v in vars(points).items()}
+    return Points(**chosen_of)
 
 
 def joined(parts: Sequence[Points]) -> Points:
-    """Clouds as one, in their order; without colour where one of them has none."""
-    rgb = None if any(p.rgb is None for p in parts) else np.concatenate([p.rgb for p in parts if p.rgb is not None])
-    names = ("xyz", "classification", "intensity", "n_views", "confidence", "sigma_z")
-    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
-    return Points(**arrays, rgb=rgb)
+    """Clouds as one, in their order; without colour or margins where one of them has none."""
+    columns: dict[str, Any] = {name: [getattr(p, name) for p in parts] for name in vars(parts[0])}
+    whole: dict[str, Any] = {name: None if any(c is None for c in v) else np.concatenate(v) for name, v in columns.items()}
+    return Points(**whole)
 
 
 @contextmanager
@@ -152,7 +153,8 @@ def _writer(path: str | Path, corner: tuple[float, float], crs: Any) -> Iterator
     header = las_header(corner, crs)
     with atomic(path) as part:
         compress = part.suffix.lower() == ".laz"
-        with laspy.open(str(part), mode="w", header=header, do_compress=compress, laz_backend=laspy.LazBackend.Lazrs) as out:
+        format: dict[str, Any] = {"header": header, "do_compress": compress, "laz_backend": laspy.LazBackend.Lazrs}
+        with telling(part) as file, laspy.open(file, mode="w", closefd=False, **format) as out:
             yield out
         with part.open("r+b") as file:  # laspy writes today's date; the same points shall give the same bytes
             file.seek(_CREATION_DAY.start)
@@ -182,6 +184,8 @@ def point_record(points: Points, header: Any) -> Any:
     record["number_of_returns"] = np.ones(len(points), np.uint8)
     for name in ("n_views", "confidence", "sigma_z"):
         record[name] = getattr(points, name)
+    none = np.full(len(points), np.nan, np.float32)
+    record["vote_margin"] = none if points.vote_margin is None else points.vote_margin
     if points.rgb is not None:
         for k, name in enumerate(("red", "green", "blue")):
             record[name] = points.rgb[:, k]

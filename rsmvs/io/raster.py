@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pyproj
 import rasterio
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
-from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RioWindow
@@ -21,9 +21,12 @@ from rasterio.windows import Window as RioWindow
 from rsmvs.errors import ImageError
 from rsmvs.geometry.grid import Grid
 from rsmvs.geometry.vertical import horizontal
+from rsmvs.io.class_names import write_class_names
+from rsmvs.io.disk import failing, pack
 from rsmvs.io.layers import NODATA as NODATA
 from rsmvs.io.layers import Layer as Layer
-from rsmvs.io.manifests import atomic
+from rsmvs.io.manifests import atomic, write_bytes
+from rsmvs.io.views import check_unchanged
 from rsmvs.types import F32, F64, View, Window
 
 _ENV = {"GDAL_CACHEMAX": 256, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "VSI_CACHE": True}
@@ -51,23 +54,30 @@ def read_image(view: View, window: Window) -> F32:
 
     Bands are mixed by the view's weights.
     """
-    out = np.full(window.shape, np.nan, np.float32)
+    weights = np.array([w for w in view.weights if w], np.float32)
+    bands = read_pixels(view, window, [i + 1 for i, w in enumerate(view.weights) if w])
+    return np.tensordot(weights / weights.sum(), bands, axes=1)
+
+
+def read_pixels(view: View, window: Window, bands: Sequence[int]) -> F32:
+    """Bands (numbers from 1) of a window, (b, h, w) float32; NaN as in `read_image`.
+
+    ImageError for a file that has changed since it was indexed.
+    """
+    check_unchanged(view)
+    out = np.full((len(bands), *window.shape), np.nan, np.float32)
     part = window.clipped(view.width, view.height)
     if part.width == 0 or part.height == 0:
         return out
     area = RioWindow(part.col, part.row, part.width, part.height)  # type: ignore[call-arg]
     with opened(view.path) as src:
-        bands = [i + 1 for i, w in enumerate(view.weights) if w]
-        data = src.read(bands, window=area)
+        data = src.read(list(bands), window=area)
         valid = src.dataset_mask(window=area) > 0
         if view.nodata is not None and not math.isnan(view.nodata):
             valid &= ~(data == view.nodata).all(axis=0)
     valid &= _unmasked(view, part)
-    weights = np.array([w for w in view.weights if w], np.float32)
-    image = np.tensordot(weights / weights.sum(), data.astype(np.float32), axes=1)
-    image[~valid] = np.nan
     r, c = part.row - window.row, part.col - window.col
-    out[r : r + part.height, c : c + part.width] = image
+    out[:, r : r + part.height, c : c + part.width] = np.where(valid, data, np.float32(np.nan))
     return out
 
 
@@ -92,15 +102,19 @@ def usable_at(view: View, col: F64, row: F64) -> Any:
     inside = (col >= -0.5) & (col < view.width - 0.5) & (row >= -0.5) & (row < view.height - 0.5)
     if not inside.any():
         return inside
-    with opened(view.path) as src:
-        whole = src.mask_flag_enums[0] == [MaskFlags.all_valid] and not src.dtypes[0].startswith("float")
-    if whole and view.nodata is None and not view.masks:
+    if view.nodata is None and not view.masks and _holds_data_everywhere(view.path, view.fingerprint):
         return inside
     c, r = (np.floor(v[inside] + 0.5).astype(int) for v in (col, row))
     window = Window(int(c.min()), int(r.min()), int(np.ptp(c)) + 1, int(np.ptp(r)) + 1)
     out = inside.copy()
     out[inside] = np.isfinite(read_image(view, window)[r - window.row, c - window.col])
     return out
+
+
+@lru_cache(maxsize=1024)
+def _holds_data_everywhere(path: str, _fingerprint: str) -> bool:
+    with opened(path) as src:
+        return bool(src.mask_flag_enums[0] == [MaskFlags.all_valid] and not src.dtypes[0].startswith("float"))
 
 
 def read_band(path: str | Path, band: int = 1) -> tuple[Any, Affine, Any]:
@@ -165,8 +179,7 @@ def read_colour(path: str | Path, side: int) -> Any:
 
 def write_picture(path: str | Path, rgb: Any) -> None:
     """A picture (h, w, 3) uint8 as PNG or JPEG, by the name's suffix."""
-    with atomic(path) as part:
-        part.write_bytes(encoded_picture(rgb, part.suffix))
+    write_bytes(path, encoded_picture(rgb, Path(path).suffix))
 
 
 def encoded_picture(rgb: Any, suffix: str = ".png", quality: int = 85) -> bytes:
@@ -211,8 +224,10 @@ def write_raster(
     if grid is not None:
         profile["transform"] = transform_of(grid)
     options |= {"zlevel": 1, "tiled": True, "blockxsize": 256, "blockysize": 256}  # read once or twice: time counts
-    with atomic(path) as part, rasterio.Env(**_ENV), rasterio.open(part, "w", driver="GTiff", **profile, **options) as dst:
-        _fill(dst, data, names, units, tags, rpcs)
+    with rasterio.Env(**_ENV), rasterio.MemoryFile() as memory:  # what GDAL cannot write to a disk, it may keep to itself
+        with memory.open(driver="GTiff", **profile, **options) as dst:
+            _fill(dst, data, names, units, tags, rpcs)
+        write_bytes(path, memory.getbuffer())
 
 
 class Canvas:
@@ -232,8 +247,9 @@ class Canvas:
         if self.dataset.nodata is not None and np.issubdtype(inner.dtype, np.floating):
             data = np.where(np.isnan(inner), self.dataset.nodata, inner)
         area = RioWindow(part.col, part.row, part.width, part.height)  # type: ignore[call-arg]
-        bands = data if data.ndim == 3 else data[None]
-        self.dataset.write(bands.astype(self.dataset.dtypes[0]), window=area)
+        bands = np.broadcast_to(data, (self.dataset.count, part.height, part.width))
+        with failing(self.dataset.name):
+            self.dataset.write(bands.astype(self.dataset.dtypes[0]), window=area)
         return inner
 
 
@@ -260,15 +276,15 @@ def cog_canvas(
                     dst.set_band_unit(i, layer.unit)
                 dst.update_tags(AREA_OR_POINT="Area", **tags)
                 if layer.codes:
-                    # names as tags: a raster attribute table would be a second file
                     dst.write_colormap(1, {c.value: (*c.colour, 255) for c in layer.codes})
                     dst.update_tags(1, **{f"CODE_{c.value}": c.name for c in layer.codes})
                 yield Canvas(dst, grid)
-            with rasterio.open(parts) as src:
-                copy_raster(src, part, driver="COG", blocksize=512, compress="DEFLATE", predictor=predictor,
-                            overview_resampling=layer.resampling, bigtiff="IF_SAFER")  # fmt: skip
+            pack(parts, part, path, driver="COG", blocksize=512, compress="DEFLATE", predictor=predictor,
+                 overview_resampling=layer.resampling, bigtiff="IF_SAFER")  # fmt: skip
         finally:
             parts.unlink(missing_ok=True)
+    if layer.codes:
+        write_class_names(path, layer)
 
 
 def _fill(dst: Any, data: Any, names: Sequence[str], units: Sequence[str], tags: Any, rpcs: Any) -> None:

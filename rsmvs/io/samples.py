@@ -49,7 +49,7 @@ class SampleFiles(Sequence[Sample]):
     """The samples of a folder, by name."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.paths = sorted(Path(folder).glob("*.npz"))
+        self.paths = sorted(p for p in Path(folder).glob("*.npz") if not p.name.startswith("."))  # such are being written
         if not self.paths:
             raise ManifestError(folder, "holds no samples (*.npz)", "make them with 'rsmvs prepare', or check the folder")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyproj
 from rasterio.windows import Window as RioWindow
 
-from rsmvs.geometry.vertical import horizontal
+from rsmvs.geometry.vertical import heights_above, horizontal
 from rsmvs.io.raster import opened
 from rsmvs.types import F64, Window
 
@@ -116,3 +116,11 @@ def plane_crs(surface: Surface) -> Any:
     if surface.dataset.crs is None:
         return None
     return horizontal(pyproj.CRS.from_wkt(surface.dataset.crs.to_wkt()))
+
+
+def vertical_datum(surface: Surface) -> str | None:
+    """What a raster's heights count from: its tag VERTICAL_DATUM, else its CRS; None where neither tells."""
+    tag = surface.dataset.tags().get("VERTICAL_DATUM")
+    if tag or surface.dataset.crs is None:
+        return tag or None
+    return heights_above(pyproj.CRS.from_wkt(surface.dataset.crs.to_wkt()))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 EMBEDDED = Path(__file__).resolve().parents[1] / "weights"
+RDM = "rdm-tiny"  # the embedded model of relative depth
 _KEYS = {"format", "trained", "architecture", "training", "domain", "metrics", "sha256"}
 
 
@@ -31,23 +32,24 @@ class Weights:
     path: str
 
 
+def embedded() -> list[str]:
+    """Names of the embedded weights."""
+    return sorted(p.stem for p in EMBEDDED.glob("*.safetensors"))
+
+
 def find_weights(name: str) -> Path:
     """A safetensors file by its path, or an embedded one by its name."""
     path = Path(name)
     if path.suffix == ".safetensors":
         return path
-    embedded = EMBEDDED / f"{name}.safetensors"
-    if not embedded.exists():
-        known = ", ".join(sorted(p.stem for p in EMBEDDED.glob("*.safetensors"))) or "none"
+    if name not in embedded():
+        known = ", ".join(embedded()) or "none"
         raise ManifestError(name, "is no embedded model", f"embedded: {known}; or give the path of a .safetensors file")
-    return embedded
+    return EMBEDDED / f"{name}.safetensors"
 
 
-def read_weights(name: str, allow_random: bool = False) -> Weights:
-    """Weights and card; ManifestError when one is missing, they do not belong together, or they were never trained."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def read_card(name: str, allow_random: bool = False) -> tuple[Path, dict[str, Any]]:
+    """Path and card of weights; ManifestError when one is missing, they do not belong together, or were never trained."""
     path = find_weights(name)
     if not path.exists():
         raise ManifestError(path, "does not exist", "check the name of the weights")
@@ -59,6 +61,15 @@ def read_weights(name: str, allow_random: bool = False) -> Weights:
         raise ManifestError(path, "does not match the checksum in its card", "restore both files")
     if not card["trained"] and not allow_random:
         raise ManifestError(path, "holds random weights, made for tests", "give trained weights")
+    return path, card
+
+
+def read_weights(name: str, allow_random: bool = False) -> Weights:
+    """Weights and card; errors as in `read_card`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path, card = read_card(name, allow_random)
     try:
         return Weights(load_file(path), card, str(path))
     except SafetensorError as error:

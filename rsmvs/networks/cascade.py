@@ -9,6 +9,7 @@ no camera: rays are fields, heights are metres above the middle of the range (z)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ from rsmvs.networks.cost_volume import PlaneSweep, SourceMaps, Visibility
 from rsmvs.networks.features import FeatureNet, upsampled
 from rsmvs.networks.polish import Polish
 from rsmvs.networks.rdm_fusion import RDMFusion, RDMGuide, normalised_rdm
-from rsmvs.networks.regularizers import HeightPlanes, RecurrentED, UNet3D
+from rsmvs.networks.regularizers import HeightPlanes, ReadOut, RecurrentED, UNet3D
 
 STRIDES = (4, 2, 1)
 MULTIPLE = 32  # of height and width of the reference: stride 4 times three halvings
@@ -83,12 +84,16 @@ class Cascade(nn.Module):
         )
         self.visibility = Visibility() if options.visibility else None
         self.rdm_fusion = RDMFusion(channels) if options.rdm else None
-        self.rdm_guides = nn.ModuleList(RDMGuide() for _ in STRIDES[1:]) if options.rdm_guide else None
+        self.rdm_guides = nn.ModuleList(RDMGuide() for _ in STRIDES) if options.rdm_guide else None
         self.polish = Polish(channels[0], options.prior != "none") if options.polish else None
 
     def forward(self, stack: StackTensors) -> list[StageHeights]:
         """The stages that ran, coarse to fine; the last one is the result."""
         return self.from_features(stack, [self.features(image) for image in stack.images])
+
+    def read(self, i: int, sweep: PlaneSweep, planes: HeightPlanes, cells: int) -> ReadOut:
+        """Heights of the i-th stage, as an index of its planes."""
+        return self.regularizers[i](sweep.cost, planes, cells)
 
     def from_features(self, stack: StackTensors, feats: list[list[torch.Tensor]]) -> list[StageHeights]:
         """The same with features made elsewhere: per view those of `FeatureNet`, reference first."""
@@ -99,16 +104,19 @@ class Cascade(nn.Module):
         stages: list[StageHeights] = []
         for i in range(0 if stack.prior is None else self.options.prior_stage, len(STRIDES)):
             sweep = self._sweep(stack, [f[i] for f in feats], STRIDES[i])
-            planes = self._planes(stack, stages, rdm, i)
+            planes = self._planes(stack, stages, i)
             cells = sweep.image[0].numel()
             if self.visibility is not None:
-                weights = [upsampled(w) for w in weights] if weights else self.visibility(sweep, planes.groups(cells))
+                weights = [upsampled(w) for w in weights] or self.visibility(sweep, planes.n, partial(planes.groups, cells))
                 sweep = sweep.weighted(weights)
-            read = self.regularizers[i](sweep.cost, planes, cells)
+            read = self.read(i, sweep, planes, cells)
             step = planes.step.expand_as(read.index)
             span = (planes.low, planes.low + planes.step * (planes.n - 1))
             z, sigma = planes.at(read.index), read.deviation * step
             sure = read.confidence * upsampled(stages[-1].confidence) if stages else read.confidence
+            if self.rdm_guides is not None and rdm is not None:
+                guide = F.avg_pool2d(rdm[:, :1], STRIDES[i]) if STRIDES[i] > 1 else rdm[:, :1]
+                z = self.rdm_guides[i](z, sure.detach(), guide, stack.interval.view(-1, 1, 1, 1))
             stages.append(StageHeights(z, sigma, sure, step, STRIDES[i], span))
         if self.polish is not None:
             last, interval = stages[-1], stack.interval.view(-1, 1, 1, 1)
@@ -125,7 +133,7 @@ class Cascade(nn.Module):
             sources.append(SourceMaps(maps, lookup_field(field, stride)))
         return PlaneSweep(feats[0], images[0], sources, self.options.zncc_window)
 
-    def _planes(self, stack: StackTensors, stages: list[StageHeights], rdm: torch.Tensor | None, i: int) -> HeightPlanes:
+    def _planes(self, stack: StackTensors, stages: list[StageHeights], i: int) -> HeightPlanes:
         """The hypotheses of stage i, per pixel after the first stage."""
         options, n = self.options, self.options.hypotheses[i]
         low, high = (stack.z_range[:, k].view(-1, 1, 1, 1) for k in (0, 1))
@@ -138,11 +146,19 @@ class Cascade(nn.Module):
         z, half = upsampled(last.z.detach()), distance * (n - 1) / 2
         if options.regularizer == "ucs":  # never narrower than half a GSD a side, so that the search stays alive
             half = torch.maximum(options.lamb * upsampled(last.sigma.detach()), 0.5 * stack.interval.view(-1, 1, 1, 1))
-        if self.rdm_guides is not None and rdm is not None:
-            guide = F.avg_pool2d(rdm[:, :1], STRIDES[i]) if STRIDES[i] > 1 else rdm[:, :1]
-            z = self.rdm_guides[i - 1](z, upsampled(last.confidence.detach()), guide)
         z = torch.minimum(torch.maximum(z, low), high)
-        return HeightPlanes(z - half, 2 * half / (n - 1) + torch.zeros_like(z), n)
+        bottom, top = _within_reach(last.z.detach(), options.reach_cells)
+        bottom, top = torch.minimum(z - half, bottom), torch.maximum(z + half, top)
+        return HeightPlanes(bottom, (top - bottom) / (n - 1), n)
+
+
+def _within_reach(z_b1hw: torch.Tensor, cells: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lowest and highest of the stage's heights in cells x cells cells, twice as fine.
+
+    Beside an edge the interpolated height is far from both sides of it: a range of a few planes around it holds neither.
+    """
+    lowest, highest = (s * F.max_pool2d(s * z_b1hw, cells, 1, cells // 2) for s in (-1.0, 1.0))
+    return upsampled(lowest), upsampled(highest)
 
 
 def _planes_around_prior(

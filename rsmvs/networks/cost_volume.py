@@ -8,7 +8,7 @@ optionally the zero-mean normalised cross-correlation (ZNCC) of the image itself
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -112,14 +112,14 @@ class Visibility(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, 3.0)  # all views nearly fully trusted before training: plain variance
 
-    def forward(self, sweep: PlaneSweep, groups: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-        """(b, 1, h, w) weight in (0, 1) for each source of the sweep. groups: the planes, some at a time (b, d, h, w)."""
-        groups, weights = list(groups), []
-        n = sum(z.shape[1] for z in groups)
+    def forward(self, sweep: PlaneSweep, n: int, groups: Callable[[], Iterable[torch.Tensor]]) -> list[torch.Tensor]:
+        """(b, 1, h, w) weight in (0, 1) for each source of the sweep. groups: gives the n planes anew for each source, some at
+        a time (b, d, h, w)."""
+        weights = []
         for source in sweep.sources:
             best = torch.full_like(sweep.image, torch.inf)
             mean, seen_mean = torch.zeros_like(best), torch.zeros_like(best)
-            for z in groups:
+            for z in groups():
                 feats, _, seen = sweep.warped(source, z)
                 distance = ((feats - sweep.feats.unsqueeze(2)) ** 2).mean(1)
                 best = torch.minimum(best, distance.amin(1, keepdim=True))

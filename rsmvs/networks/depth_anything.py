@@ -1,7 +1,8 @@
 """Depth Anything: relative depth of one image (Yang et al., CVPR 2024; V2, NeurIPS 2024), as built by `transformers`.
 
 The network sees an image as three equal channels, stretched between percentiles of the *whole* view window, and answers
-with a relative inverse depth: larger is nearer to the sensor, scale and shift are unknown.
+with a relative inverse depth: larger is nearer to the sensor, scale and shift are unknown. Metric models answer with a
+depth: larger is farther.
 """
 
 from __future__ import annotations
@@ -48,15 +49,14 @@ def relative_depth(image: F32, network: nn.Module, window: int, overlap: float) 
     side = max(window // patch, 1) * patch
     stretched, known = _stretched(image)
     device = next(network.parameters()).device
-    mean, deviation = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (_MEAN, _DEVIATION))
+    sign = -1.0 if getattr(network.config, "depth_estimation_type", "relative") == "metric" else 1.0
 
     def predict(part: F32) -> F32:
         h, w = part.shape
         full = np.pad(part, [(0, -h % patch), (0, -w % patch)], mode="reflect" if min(h, w) > patch else "edge")
-        pixels = torch.from_numpy(full).to(device).expand(1, 3, -1, -1)
         with torch.inference_mode():
-            depth = network(pixel_values=(pixels - mean) / deviation).predicted_depth
-        return depth[0, :h, :w].float().cpu().numpy()
+            depth = network(pixel_values=_pixels(full).to(device)).predicted_depth
+        return sign * depth[0, :h, :w].float().cpu().numpy()
 
     return np.where(known, mosaic(stretched, predict, side, overlap), np.nan).astype(np.float32)
 
@@ -68,3 +68,11 @@ def _stretched(image: F32) -> tuple[F32, Any]:
     return scaled.astype(np.float32), known
 
 
+def normalised_pixels(image: F32) -> torch.Tensor:
+    """(1, 3, h, w) of an image (h, w) as the network takes it; NaN becomes black."""
+    return _pixels(_stretched(image)[0])
+
+
+def _pixels(stretched: F32) -> torch.Tensor:
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _DEVIATION))
+    return (torch.from_numpy(stretched).expand(1, 3, -1, -1) - mean) / deviation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -15,13 +15,14 @@ from rsmvs.geometry.warp_torch import lookup_field, sample_planes
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks import sgm
 from rsmvs.networks.cascade import Cascade, StackTensors
+from rsmvs.networks.device import best_device
 from rsmvs.networks.matcher import Heights, ViewStack
 from rsmvs.networks.tensors import mid_height, stack_tensors
 from rsmvs.networks.windows import match_in_windows
 from rsmvs.options import LearnedOptions, SgmOptions
 
 N = TypeVar("N", bound=torch.nn.Module)
-_GSD_MARGIN = 1.5  # factor around the trained GSDs within which a scene counts as known
+_GSD_MARGIN = 1.5  # factor around the trained GSDs within which a scene counts as known; of the heights' span, too
 
 
 class Backend(Protocol):
@@ -31,16 +32,17 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """The network itself, on a GPU where there is one."""
+    """The network itself, on a GPU where there is one. half: its convolutions in bf16."""
 
-    def __init__(self, network: Cascade) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, network: Cascade, half: bool = False) -> None:
+        self.half = half
+        self.device = best_device()
         self.network = network.to(self.device).eval()
 
     def __call__(self, stack: StackTensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             last = self.network(stack.to(self.device))[-1]
-        return last.z.cpu(), last.sigma.cpu(), last.confidence.cpu()
+        return last.z.float().cpu(), last.sigma.float().cpu(), last.confidence.float().cpu()
 
 
 def restored(
@@ -66,60 +68,89 @@ def cascade_of(tensors: Mapping[str, torch.Tensor], card: Mapping[str, Any], whe
 
 
 class LearnedMatcher:
-    """match(stack) -> Heights with one set of weights."""
+    """match(stack) -> Heights with one set of weights. sgm: of the heights that it may start from."""
 
-    def __init__(self, network: Cascade, card: Mapping[str, Any], options: LearnedOptions) -> None:
-        self.network, self.domain, self.options = network, card.get("domain", {}), options
+    def __init__(
+        self, network: Cascade, card: Mapping[str, Any], options: LearnedOptions, sgm: SgmOptions | None = None
+    ) -> None:
+        if options.heights_from == "prior":
+            cause = f"is 'prior', but '{network.options.regularizer}' gives heights of its own"
+            raise ConfigError("heights.learned.heights_from", cause, "choose network or card, or heights.model: sgm")
+        self.network, self.domain, self.options, self.sgm = network, card.get("domain", {}), options, sgm or SgmOptions()
         if options.threads:
             torch.set_num_threads(options.threads)
         self.backend = choose_backend(network, options)
 
     def __call__(self, stack: ViewStack) -> Heights:
         """Heights of a whole reference window, in windows no larger than the options allow."""
-        if self.network.options.prior == "sgm" and stack.prior is None:
-            stack = with_prior(stack)
-        found = match_in_windows(stack, self._match, self.options.window, self.options.overlap)
-        return replace(found, notes=tuple(self.warnings(stack)))
+        return self.all([stack])[0]
 
-    def _match(self, stack: ViewStack) -> Heights:
-        if not np.isfinite(stack.image).any() or not stack.sources:
-            return Heights.none(stack.image.shape)
-        tensors = stack_tensors([stack], self.network.options.min_interval)
-        return heights_of(stack, tensors, *self.backend(tensors))
+    def all(self, stacks: Sequence[ViewStack]) -> list[Heights]:
+        """Heights of several references. Those that fit a window and have equally many sources go through together."""
+        if self.network.options.prior == "sgm":
+            stacks = [s if s.prior is not None else with_prior(s, self.sgm) for s in stacks]
+        if len(stacks) > 1 and self._alike(stacks):
+            found = self._match(stacks)
+        else:
+            o = self.options
+            found = [match_in_windows(s, lambda part: self._match([part])[0], o.window, o.overlap) for s in stacks]
+        return [replace(f, notes=tuple(self.warnings(s))) for f, s in zip(found, stacks, strict=True)]
+
+    def _alike(self, stacks: Sequence[ViewStack]) -> bool:
+        small = all(max(s.image.shape) <= self.options.window and np.isfinite(s.image).any() for s in stacks)
+        return small and len({(len(s.sources), s.prior is None, s.rdm is None) for s in stacks}) == 1
+
+    def _match(self, stacks: Sequence[ViewStack]) -> list[Heights]:
+        if not np.isfinite(stacks[0].image).any() or not stacks[0].sources:
+            return [Heights.none(s.image.shape) for s in stacks]
+        tensors = stack_tensors(stacks, self.network.options.min_interval)
+        return heights_of(stacks, tensors, *self.backend(tensors))
 
     def warnings(self, stack: ViewStack) -> list[str]:
-        return domain_notes(self.domain, stack, self.network.options.prior == "none")
+        o = self.network.options
+        return domain_notes(self.domain, stack, o.prior == "none") + rdm_notes(o, stack)
+
+
+def rdm_notes(options: CascadeOptions, stack: ViewStack) -> list[str]:
+    """Whether a network that fuses relative depth has to do without."""
+    lacks = (options.rdm or options.rdm_guide) and stack.rdm is None
+    return ["the network was trained with relative depth, the reference has none"] if lacks else []
 
 
 def domain_notes(domain: Mapping[str, Any], stack: ViewStack, whole_range: bool) -> list[str]:
     """Where the scene lies outside what the network was trained for. whole_range: it searches without a prior."""
-    notes = []
-    low, high = domain.get("gsd", (0.0, np.inf))
-    if not low / _GSD_MARGIN <= stack.gsd <= high * _GSD_MARGIN:
-        notes.append(f"the network was trained for GSDs of {low:g} to {high:g} m, the reference has {stack.gsd:.2f} m")
+    notes = gsd_notes(domain, stack.gsd)
     span, known = stack.height_range[1] - stack.height_range[0], domain.get("height_span", (0.0, np.inf))[1]
     if whole_range and span > known * _GSD_MARGIN:
-        notes.append(f"the network was trained for height ranges up to {known:g} m, the scene has {span:.0f} m")
+        notes.append(f"the network was trained for height ranges up to {known:.3g} m, the scene has {span:.0f} m")
     return notes
 
 
+def gsd_notes(domain: Mapping[str, Any], gsd: float, network: str = "the network") -> list[str]:
+    """Whether the GSD (m) of a reference lies outside what the network, so called, was trained for."""
+    low, high = domain.get("gsd", (0.0, np.inf))
+    if low / _GSD_MARGIN <= gsd <= high * _GSD_MARGIN:
+        return []
+    return [f"{network} was trained for GSDs of {low:.3g} to {high:.3g} m, the reference has {gsd:.2f} m"]
+
+
 def heights_of(
-    stack: ViewStack, tensors: StackTensors, z: torch.Tensor, sigma: torch.Tensor, confidence: torch.Tensor
-) -> Heights:
-    """What a network gave, (1, 1, h, w) each, on the pixels of the reference; nothing where no source sees data."""
+    stacks: Sequence[ViewStack], tensors: StackTensors, z: torch.Tensor, sigma: torch.Tensor, confidence: torch.Tensor
+) -> list[Heights]:
+    """What a network gave, (b, 1, h, w) each, on the pixels of the references; nothing where no source sees data."""
     seen = seen_by_a_source(tensors, z) & (tensors.masks[0] > 0)
-    h, w = stack.image.shape
-    valid = seen[0, 0, :h, :w].numpy()
-    height = z[0, 0, :h, :w].numpy() + np.float32(mid_height(stack))
-    nothing = np.float32(np.nan)
-    deviation = np.where(valid, sigma[0, 0, :h, :w].numpy(), nothing)
-    return Heights(np.where(valid, height, nothing), confidence[0, 0, :h, :w].numpy() * valid, deviation)
+    nothing, found = np.float32(np.nan), []
+    for i, stack in enumerate(stacks):
+        h, w = stack.image.shape
+        valid, height, deviation, sure = (x[i, 0, :h, :w].numpy() for x in (seen, z, sigma, confidence))
+        height = np.where(valid, height + np.float32(mid_height(stack)), nothing)
+        found.append(Heights(height, sure * valid, np.where(valid, deviation, nothing)))
+    return found
 
 
-def with_prior(stack: ViewStack) -> ViewStack:
+def with_prior(stack: ViewStack, options: SgmOptions | None = None) -> ViewStack:
     """The stack with the heights of semi-global matching to start from."""
-    prior = sgm.match(stack, SgmOptions()).height
-    return ViewStack(stack.image, stack.sources, stack.height_range, stack.gsd, prior, stack.rdm)
+    return replace(stack, prior=sgm.match(stack, options or SgmOptions()).height)
 
 
 def seen_by_a_source(stack: StackTensors, z_b1hw: torch.Tensor) -> torch.Tensor:
@@ -131,17 +162,20 @@ def seen_by_a_source(stack: StackTensors, z_b1hw: torch.Tensor) -> torch.Tensor:
 
 
 def choose_backend(network: Cascade, options: LearnedOptions) -> Backend:
-    """'auto': a GPU, else OpenVINO where it is installed, else torch. The recurrent regulariser runs in torch."""
+    """'auto': a GPU, else OpenVINO where it is installed, else torch."""
     from rsmvs.networks import openvino_backend
 
-    if options.backend == "torch" or (options.backend == "auto" and torch.cuda.is_available()):
-        return TorchBackend(network)
+    half = options.precision == "bf16"
     usable = openvino_backend.available()
+    if options.backend == "openvino" and half:
+        cause = "is 'bf16', in which OpenVINO would compute the pixel coordinates too"
+        raise ConfigError("precision", cause, "choose fp32, or the backend torch")
     if options.backend == "openvino" and not usable:
         raise ConfigError("backend", "OpenVINO is not installed", "pip install 'rsmvs[openvino]', or choose torch")
-    if usable and (options.backend == "openvino" or network.options.regularizer != "red"):
-        return openvino_backend.OpenVinoBackend(network, options.threads)
-    return TorchBackend(network)
+    if options.backend == "torch" or half or not usable or (options.backend == "auto" and torch.cuda.is_available()):
+        return TorchBackend(network, half)
+    recurrent = network.options.regularizer == "red"
+    return (openvino_backend.RecurrentBackend if recurrent else openvino_backend.OpenVinoBackend)(network, options.threads)
 
 
 Match = Callable[[ViewStack], Heights]

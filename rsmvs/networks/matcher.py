@@ -6,7 +6,7 @@ or a file. `sgm` needs no weights; the learned cascades and `mvsr3d` read theirs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -67,6 +67,10 @@ class Heights:
         """The valid, empty answer."""
         nothing = np.full(shape, np.nan, np.float32)
         return cls(nothing, np.zeros(shape, np.float32), nothing.copy())
+
+    def noting(self, note: str) -> Heights:
+        """The same with one more note."""
+        return replace(self, notes=(*self.notes, note))
 
 
 class Matcher(Protocol):

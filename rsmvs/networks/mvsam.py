@@ -12,6 +12,7 @@ from rsmvs.networks import sam
 from rsmvs.networks.eca import ECA, epipolar_distance, fundamental_matrix, virtual_points
 from rsmvs.networks.egspg import Prompts
 from rsmvs.networks.lora import adapt
+from rsmvs.networks.relief import relief
 from rsmvs.semantic_options import Mvsr3dOptions
 
 
@@ -29,6 +30,7 @@ class MVSAM(nn.Module):
         self.mask_decoder: Any = sam.mask_decoder(options.sam, len(options.classes))
         with torch.random.fork_rng(devices=[]):  # rows of an ablation start alike in all that they share
             self.eca = ECA(options.sam.channels, options.epipolar_scale) if options.eca else None
+            self.hint = nn.Conv2d(options.sam.channels, len(options.classes), 1) if options.hint else None
             if options.encoder == "lora":
                 adapt(self.image_encoder, options.lora_rank)
         if options.encoder == "frozen":
@@ -36,11 +38,12 @@ class MVSAM(nn.Module):
         for unused in (self.prompt_encoder.mask_downscaling, self.mask_decoder.iou_prediction_head):
             unused.requires_grad_(False)  # no mask prompts, no choice among masks
 
-    def embed(self, image_b1hw: torch.Tensor) -> torch.Tensor:
-        """(b, c, h, w) embedding of one view; its sides are padded to whole tokens."""
+    def embed(self, image_b1hw: torch.Tensor, z_b1hw: torch.Tensor | None = None) -> torch.Tensor:
+        """(b, c, h, w) embedding of one view; its sides are padded to whole tokens. z: its heights, for their relief."""
         patch = self.options.sam.patch
         h, w = image_b1hw.shape[-2:]
-        return sam.embed(self.image_encoder, F.pad(image_b1hw, (0, -w % patch, 0, -h % patch)))
+        bands = image_b1hw if z_b1hw is None else torch.cat([image_b1hw, relief(z_b1hw)], 1)
+        return sam.embed(self.image_encoder, F.pad(bands, (0, -w % patch, 0, -h % patch)))
 
     def fuse(self, embeddings: list[torch.Tensor], fields: list[torch.Tensor], z_range_b2: torch.Tensor) -> torch.Tensor:
         """Emd_img of equation (8): the reference's embedding with the sources folded in, one after another."""
@@ -58,6 +61,13 @@ class MVSAM(nn.Module):
         """SAM's own positional encoding of the tokens, (1, c, h, w)."""
         with torch.autocast(maps_bchw.device.type, enabled=False):
             return self.prompt_encoder.pe_layer(_size(maps_bchw)).unsqueeze(0)
+
+    def hinted(self, embedding_bchw: torch.Tensor, size: tuple[int, int]) -> torch.Tensor | None:
+        """(b, classes, h, w) logits of the embedding itself: for its training alone."""
+        if self.hint is None:
+            return None
+        logits = F.interpolate(self.hint(embedding_bchw).float(), scale_factor=self.options.sam.patch, mode="bilinear")
+        return logits[..., : size[0], : size[1]]
 
     def decode(self, embedding_bchw: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """(b, classes, h, w) logits without prompts. size: of the reference in pixels."""

@@ -21,11 +21,13 @@ from rsmvs.semantic_options import Mvsr3dOptions
 
 @dataclass(frozen=True, eq=False)
 class SceneMaps:
-    """stages: of the cascade, empty for MVSAM alone. logits: (b, c, h, w) of the classes. first: those without prompts."""
+    """stages: of the cascade, empty for MVSAM alone. logits: (b, c, h, w) of the classes. first: those without prompts.
+    hint: those of the embedding, where the network has them."""
 
     stages: list[StageHeights]
     logits: torch.Tensor
     first: torch.Tensor
+    hint: torch.Tensor | None = None
 
 
 class MVSR3D(nn.Module):
@@ -45,6 +47,9 @@ class MVSR3D(nn.Module):
         """labels_bhw: true classes (index, -1 unknown) from which the prompts are drawn; None: from a first decoding."""
         embeddings = [self.mvsam.embed(image) for image in stack.images]
         stages = self._heights(stack, embeddings) if self.cascade is not None else []
+        if self.options.relief:  # only now, as the cascade compares the embeddings of all views
+            z = stages[-1].z.detach() if stages else stack.prior
+            embeddings[0] = self.mvsam.embed(stack.images[0], z)
         fused = self.mvsam.fuse(embeddings, stack.fields, stack.z_range)
         h, w = stack.images[0].shape[-2:]
         first = logits = self.mvsam.decode(fused, (h, w))
@@ -54,7 +59,7 @@ class MVSR3D(nn.Module):
             labels = first.detach().argmax(1) if labels_bhw is None else labels_bhw
             prompts = sparse_prompts(z, mask, labels, o.classes, o.foreground, o.background, o.seed)
             logits = self.mvsam.decode_prompted(fused, prompts, first)
-        return SceneMaps(stages, logits, first)
+        return SceneMaps(stages, logits, first, self.mvsam.hinted(fused, (h, w)))
 
     def _heights(self, stack: StackTensors, embeddings: list[torch.Tensor]) -> list[StageHeights]:
         assert self.cascade is not None

@@ -1,7 +1,7 @@
 """Relative depth of a large image from windows: aligned to each other, then blended, so that no grid shows.
 
-Each window's answer has a scale and a shift of its own. They are found together, from all overlaps, by a robust least
-squares fit; then the windows are averaged with weights that fall towards their rims.
+Each window's answer has a scale and a shift of its own. They are found from all overlaps by robust fits; then the windows
+are averaged with weights that fall towards their rims.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.sparse import csr_array
 
 from rsmvs.networks.windows import ramp
 from rsmvs.types import F32, F64
 
 _POINTS = 400  # compared per overlap
 _ROUNDS = 10  # of reweighting
-_HOLD = 1e-6  # pull of every scale towards one and shift towards zero: decides what the overlaps leave open
-
+_HOLD = 1e-6  # pull of every shift towards zero: decides what the overlaps leave open
 _EXACT = 1e-3  # residual below which all points count fully; the parts have unit deviation
 
 
@@ -51,31 +49,42 @@ def _standard(depth: F32) -> F32:
 
 
 def align(parts: Sequence[F32], corners: Sequence[tuple[int, int]]) -> F64:
-    """(n, 2) scale and shift of each part, such that parts agree where they overlap; scales average one.
+    """(n, 2) scale and shift of each part, such that parts agree where they overlap; scales are about one, and positive.
 
-    Iteratively reweighted least squares with Cauchy weights: an object that two windows see differently does not count.
+    Scales come first, as logarithms, each pair of windows trusted as far as it agrees: scales and shifts fitted at once to the
+    differences shrink to nothing wherever windows disagree.
     """
     n = len(parts)
     blocks = [b for i in range(n) for j in range(i + 1, n) if (b := _overlap(parts, corners, i, j)) is not None]
-    if not blocks:
-        return np.tile([1.0, 0.0], (n, 1))
-    owner = np.concatenate([np.full(len(x), k) for k, (_, _, x, _) in enumerate(blocks)])
-    first, second = (np.array([b[k] for b in blocks])[owner] for k in (0, 1))
-    x, y = (np.concatenate([b[k] for b in blocks]).astype(np.float64) for k in (2, 3))
-    rows = np.tile(np.arange(len(x)), 4)
-    columns = np.concatenate([2 * first, 2 * first + 1, 2 * second, 2 * second + 1])
-    design = csr_array((np.concatenate([x, np.ones_like(x), -y, -np.ones_like(y)]), (rows, columns)), (len(x), 2 * n))
-    gauge, hold = np.zeros(2 * n), _HOLD * len(x) / n  # sum of the scales = n; a weak pull to (1, 0)
-    gauge[::2] = 1.0
-    fixed = len(x) * np.outer(gauge, gauge) + hold * np.eye(2 * n)
-    target = len(x) * n * gauge + hold * np.tile([1.0, 0.0], n)
-    weights = np.ones(len(x))
+    scale = np.exp(_balanced(n, [(i, j, *_ratio(x, y)) for i, j, x, y in blocks], 1.0))
+    apart = [(i, j, float(np.median(scale[j] * y - scale[i] * x)), float(len(x))) for i, j, x, y in blocks]
+    return np.stack([scale, _balanced(n, apart, _HOLD)], 1)
+
+
+def _balanced(n: int, pairs: Sequence[tuple[int, int, float, float]], hold: float) -> F64:
+    """(n,) values v near zero with v_i - v_j as given, by least squares; pairs: (i, j, difference, weight)."""
+    normal, target = hold * np.eye(n), np.zeros(n)
+    for i, j, difference, weight in pairs:
+        sign = np.zeros(n)
+        sign[i], sign[j] = 1.0, -1.0
+        normal += weight * np.outer(sign, sign)
+        target += weight * difference * sign
+    return np.asarray(np.linalg.solve(normal, target), np.float64)
+
+
+def _ratio(x: F32, y: F32) -> tuple[float, float]:
+    """(logarithm of the spread of y over that of x, trust in it): the reduced major axis, reweighted so that an object that two
+    windows see differently does not count."""
+    weights, ratio, agreement = np.ones(len(x)), 1.0, 0.0
     for _ in range(_ROUNDS):
-        normal = (design.T @ (design * weights[:, None])).toarray() + fixed
-        solution = np.linalg.solve(normal, target)
-        residual = design @ solution
+        a, b = (v - np.average(v, weights=weights) for v in (x.astype(np.float64), y.astype(np.float64)))
+        xx, yy, xy = (float(np.average(p, weights=weights)) for p in (a * a, b * b, a * b))
+        if min(xx, yy) < _EXACT**2:
+            return 0.0, 0.0
+        ratio, agreement = np.sqrt(yy / xx), max(xy, 0.0) / np.sqrt(xx * yy)
+        residual = b - ratio * a
         weights = 1 / (1 + (residual / max(2 * float(np.median(np.abs(residual))), _EXACT)) ** 2)
-    return solution.reshape(n, 2)
+    return float(np.log(ratio)), agreement**2 / (1 - min(agreement, 1.0) ** 2 + 1e-6)
 
 
 def _overlap(

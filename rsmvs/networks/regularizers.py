@@ -86,7 +86,7 @@ class StreamedReadOut:
             new = torch.maximum(largest, logit)
             old_scale, e = torch.exp(largest - new), torch.exp(logit - new)
             self.sums = (new, s0 * old_scale + e, s1 * old_scale + e * k, s2 * old_scale + e * (k * k))
-        self.k += 1
+        self.k = self.k + 1
 
     def result(self) -> ReadOut:
         _, s0, s1, s2 = self.sums
@@ -197,7 +197,7 @@ class RecurrentED(nn.Module):
         def one(z: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
             plane = cost(z).squeeze(2)
             b, _, h, w = plane.shape
-            states = states or tuple(plane.new_zeros(b, c, h >> i, w >> i) for i, c in enumerate(self.widths))
+            states = states or tuple(plane.new_zeros(b, c, h // 2**i, w // 2**i) for i, c in enumerate(self.widths))
             return self.step(plane, *states)
 
         for k in range(planes.n):

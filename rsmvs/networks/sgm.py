@@ -25,6 +25,7 @@ Indices = NDArray[Any]
 _PATHS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 _SMOOTHED = 3  # px around a pixel that smooth it
 _SURROUNDINGS = 63  # px, side of the window over which the usual contrast is taken
+_EVEN = 1 / math.sqrt(12.0)  # one sigma of an even distribution over an interval
 _TRUSTED = 5  # px, side of the window over which confidence is averaged
 
 
@@ -114,7 +115,8 @@ def _match_level(stack: ViewStack, first: Indices, last: Indices, interval: floa
     known = np.isfinite(height)
     # A lone good margin among bad ones is chance: their mean tells right from wrong far better (docs/matching.md).
     confidence = np.where(known, np.clip(uniform_filter(margin, _TRUSTED), 0, 1), 0).astype(np.float32)
-    return Heights(height, confidence, np.where(known, np.float32(interval), np.nan).astype(np.float32))
+    sigma = np.where(known, np.float32(interval * _EVEN), np.nan).astype(np.float32)
+    return Heights(height, confidence, sigma)
 
 
 def _contrast(image: F32) -> F32:

@@ -16,8 +16,9 @@ class Style:
 
     blocks: weights of what fills a block between streets; length, depth: of the blocks; streets: widths to choose from;
     bend: how far streets stray from straight; storeys: mean; pitched: share of pitched roofs; trees per hectare;
-    forest: share of the land under wood; water: weights of none, pond, river, coast; decks: elevated roads, expected
-    number; aridity 0 to 1; ground: the material between things.
+    forest: share of the land under wood; tall: mean height of trees; crown: radius of broadleaved ones, relative to it;
+    rough: how rugged crowns are; water: weights of none, pond, river, coast; decks: elevated roads, expected number;
+    aridity 0 to 1; ground: the material between things.
     """
 
     blocks: dict[str, float]
@@ -29,6 +30,9 @@ class Style:
     pitched: tuple[float, float] = (0.4, 1.0)
     trees: tuple[float, float] = (10, 50)
     forest: tuple[float, float] = (0.0, 0.1)
+    tall: tuple[float, float] = (6.0, 11.0)
+    crown: tuple[float, float] = (0.22, 0.4)
+    rough: tuple[float, float] = (1.0, 1.0)
     relief: tuple[float, float] = (1, 15)
     water: tuple[float, float, float, float] = (0.6, 0.25, 0.15, 0.0)
     decks: float = 0.1
@@ -37,15 +41,18 @@ class Style:
     roofs: tuple[str, ...] = ("tiles", "tiles", "slate", "brown tiles", "metal")
 
 
+# Grown trees: broad crowns that close to one rugged canopy, as lidar shows them in parks, old suburbs and woods.
+MATURE: dict[str, Any] = {"tall": (9.0, 19.0), "crown": (0.26, 0.5), "rough": (0.3, 1.0)}
+
 STYLES: dict[str, Style] = {
     "small town": Style(  # low, open, wide roofs: a place that any matcher should get right
         {"houses": 3, "slabs": 2, "hall": 2.5, "lot": 0.7, "park": 0.3, "field": 0.8}, length=(70, 120), depth=(50, 75),
         bend=(0, 8), storeys=(0.8, 1.6), trees=(2, 7), forest=(0.0, 0.0), relief=(2, 12), water=(0.5, 0.5, 0.0, 0.0), decks=0.0,
     ),
-    "suburb": Style({"houses": 8, "terrace": 1, "park": 0.7, "lot": 0.4, "hall": 0.2}, trees=(25, 90), bend=(0, 22)),
+    "suburb": Style({"houses": 8, "terrace": 1, "park": 0.7, "lot": 0.4, "hall": 0.2}, trees=(10, 50), bend=(0, 22), **MATURE),
     "town": Style(
         {"houses": 3, "terrace": 3, "slabs": 1, "courtyard": 1, "hall": 0.7, "park": 0.5, "lot": 0.5, "field": 0.4},
-        storeys=(2, 4), trees=(10, 35), decks=0.2,
+        storeys=(2, 4), trees=(10, 35), decks=0.2, **MATURE,
     ),
     "old town": Style(
         {"courtyard": 5, "terrace": 4, "dense": 4, "square": 0.7, "church": 0.5}, length=(38, 75), depth=(30, 55),
@@ -73,7 +80,7 @@ STYLES: dict[str, Style] = {
     ),
     "village": Style(
         {"houses": 3, "terrace": 0.5, "field": 6, "orchard": 1.2, "church": 0.2}, length=(90, 200), depth=(55, 130),
-        streets=(5.0, 6.0), bend=(8, 30), relief=(4, 40), trees=(4, 22), forest=(0.0, 0.25),
+        streets=(5.0, 6.0), bend=(8, 30), relief=(4, 40), trees=(4, 22), forest=(0.0, 0.25), **MATURE,
     ),
     "fields": Style(
         {"field": 9, "orchard": 1.5, "houses": 0.3, "hall": 0.2}, length=(120, 260), depth=(80, 180), streets=(4.0, 5.0),
@@ -81,7 +88,7 @@ STYLES: dict[str, Style] = {
     ),
     "forest": Style(
         {"wild": 9, "field": 1, "houses": 0.2}, length=(200, 400), depth=(150, 300), streets=(4.0,), bend=(15, 50),
-        relief=(10, 80), trees=(5, 40), forest=(0.35, 0.8), ground=("meadow", "grass"),
+        relief=(10, 80), trees=(5, 40), forest=(0.35, 0.8), ground=("meadow", "grass"), **MATURE,
     ),
     "mountains": Style(
         {"wild": 9, "field": 0.6, "houses": 0.4}, length=(200, 400), depth=(150, 300), streets=(4.0,), bend=(20, 60),
@@ -90,7 +97,7 @@ STYLES: dict[str, Style] = {
     ),
     "waterfront": Style(
         {"houses": 3, "slabs": 1.5, "hall": 1.5, "park": 1, "lot": 1, "towers": 0.5}, storeys=(2, 5), trees=(8, 40),
-        relief=(1, 8), water=(0.0, 0.0, 0.4, 0.6), decks=0.6, bend=(0, 16),
+        relief=(1, 8), water=(0.0, 0.0, 0.4, 0.6), decks=0.6, bend=(0, 16), **MATURE,
     ),
 }  # fmt: skip
 
@@ -104,6 +111,9 @@ class Place:
     depth: tuple[float, float]
     streets: tuple[float, ...]
     roofs: tuple[str, ...]
+    tall: tuple[float, float]
+    crown: tuple[float, float]
+    rough: tuple[float, float]
     bend: float
     storeys: float
     pitched: float
@@ -130,5 +140,6 @@ def draw_place(name: str, rng: random.Random) -> Place:
     }
     water = rng.choices(("none", "pond", "river", "coast"), style.water)[0]
     decks = int(rng.random() < style.decks) + int(rng.random() < style.decks / 3)
-    same: dict[str, Any] = {n: getattr(style, n) for n in ("blocks", "length", "depth", "streets", "roofs")}
+    kept = ("blocks", "length", "depth", "streets", "roofs", "tall", "crown", "rough")
+    same: dict[str, Any] = {n: getattr(style, n) for n in kept}
     return Place(**same, **drawn, water=water, decks=decks, ground=rng.choice(style.ground))

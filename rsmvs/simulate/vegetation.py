@@ -23,19 +23,22 @@ def plant(rng: np.random.Generator, canvas: Canvas, frame: Frame, place: Place, 
     spots = [rng.uniform(0, 1, (count, 2)) * (w, h), _clumps(rng, (h, w), count // 2, 9 * scale / step)]
     spots += [_avenue(rng, path, step) for path in streets if rng.random() < min(place.trees / 60, 0.6)]
     spots += [_park(rng, frame, plan, scale) for plan in parks]
-    single = _trees(rng, np.concatenate(spots), step, scale, rng.uniform(0, 0.5), rng.uniform(6, 11))
-    wood = _trees(rng, _wood(rng, (h, w), place.forest, 4.6 * scale / step), step, scale, rng.choice([0.0, 0.15, 0.9]), 13.0)
+    single = _trees(rng, np.concatenate(spots), step, scale, rng.uniform(0, 0.5), rng.uniform(*place.tall), place.crown)
+    close = _wood(rng, (h, w), place.forest, 4.6 * scale / step)
+    wood = _trees(rng, close, step, scale, rng.choice([0.0, 0.15, 0.9]), 13.0, place.crown)
     rough = fractal_noise(rng, (h, w), max(3.2 * scale / step, 2.0), 2, 0.5)
     trees = np.concatenate([single, wood])
+    rough *= rng.spawn(1)[0].uniform(*place.rough)  # a stream of its own: what is drawn after it stays the same
     paint_crowns(canvas.layers, canvas.terrain, rough, np.ascontiguousarray(trees), INDEX["asphalt"])
 
 
-def _trees(rng: np.random.Generator, spots: F64, step: float, scale: float, conifers: float, height: float) -> F64:
+def _trees(rng: np.random.Generator, spots: F64, step: float, scale: float, conifers: float, height: float,
+           crown: tuple[float, float]) -> F64:
     """(n, 8) as `paint_crowns` takes them."""
     n = len(spots)
     high = (rng.gamma(7, height / 7, n) + 2.0) * scale
     conifer = rng.random(n) < conifers
-    radius = high * np.where(conifer, rng.uniform(0.14, 0.22, n), rng.uniform(0.22, 0.4, n)) / step
+    radius = high * np.where(conifer, rng.uniform(0.14, 0.22, n), rng.uniform(*crown, n)) / step
     kind = np.where(conifer, INDEX["conifer"], INDEX["broadleaf"])
     kind = np.where((high < 4 * scale) & (rng.random(n) < 0.6), INDEX["scrub"], kind)
     cone = np.where(conifer, 0.85, rng.uniform(0, 0.25, n))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -17,22 +17,23 @@ from rsmvs.adjust.control import ControlPoint, DemAnchor
 from rsmvs.adjust.corrections import companion_camera, corrected_camera
 from rsmvs.adjust.matching import MatchView, TiePoints, match_view
 from rsmvs.adjust.network import adjust_network
-from rsmvs.adjust.picture import residual_figure
+from rsmvs.adjust.picture import residual_figure, residual_sample
 from rsmvs.adjust.records import Network, Sensor
 from rsmvs.adjust.tracks import tracks_of
 from rsmvs.errors import CameraError, ManifestError
 from rsmvs.geometry.viewing import convergence_angle, footprint
 from rsmvs.io.dem import dem_heights
 from rsmvs.io.ground_control import read_control
-from rsmvs.io.manifests import atomic
+from rsmvs.io.manifests import atomic, line_of, write_text
 from rsmvs.io.raster import read_image
 from rsmvs.io.tiepoints import read_ties, write_points, write_ties
 from rsmvs.io.views import read_views, write_views
 from rsmvs.options import AdjustOptions, MatchOptions, ReferenceOptions
+from rsmvs.stages.frozen import camera_mark, read_frozen
 from rsmvs.types import View
 
 MATCH_REVISION = 2
-ADJUST_REVISION = 2
+ADJUST_REVISION = 4
 
 _REFIT_PX = 0.02  # a drift that no RPC follows better than this is left out
 
@@ -43,8 +44,9 @@ def match_views(
     options: MatchOptions,
     out: str | Path,
     height_range: Sequence[float] | None = None,
+    frozen: Collection[str] = (),
 ) -> None:
-    """matches/{view}.npz: tie points of a view with the later views (by id) that overlap it.
+    """matches/{view}.npz: tie points of a view with the later views (by id) and the frozen ones that overlap it.
 
     height_range (m): of the scene; that of the cameras when absent. A pair without tie points is noted, never an error.
     """
@@ -53,13 +55,14 @@ def match_views(
         raise ManifestError(views_json, f"holds no view '{view_id}'", "delete it and run again")
     view = next(v for v in views if v.id == view_id)
     heights = _heights(views, height_range)
-    partners = _partners(view, [v for v in views if v.id > view_id], sum(heights) / 2, options.max_partners)
+    others = [v for v in views if v.id != view_id and (v.id > view_id or v.id in frozen)]
+    partners = _partners(view, others, sum(heights) / 2, options.max_partners)
     ties = match_view(_match_view(view), [_match_view(p) for p in partners], heights, options)
     counts = np.bincount(ties.obs_partner, minlength=len(partners))
     for partner, count, note in zip(ties.partners, counts, ties.notes, strict=True):
         print(f"{view_id} - {partner}: {count} tie points" + (f" ({note})" if note else ""))
     if not partners:
-        print(f"{view_id}: overlaps no later view")
+        print(f"{view_id}: overlaps no view that it is to be matched with")
     names = {"partners": np.array(ties.partners, str), "notes": np.array(ties.notes, str)}
     arrays = {k: getattr(ties, k) for k in ("ref_xy", "obs_point", "obs_partner", "obs_xy", "obs_score")}
     write_ties(out, view=view_id, **names, **arrays)
@@ -101,27 +104,37 @@ def adjust_views(
     height_range: Sequence[float] | None = None,
     reference: ReferenceOptions | None = None,
 ) -> None:
-    """adjusted/views.json: the views with corrected cameras and a report; beside it points.npz and residuals.png.
+    """adjusted/views.json: the views with corrected cameras and a report; beside it points.npz, residuals.json and .png.
 
     height_range (m) as in `match_views`; `reference` is needed for its DEM when options.dem_sigma anchors the heights.
     """
     views = sorted(read_views(views_json), key=lambda v: v.id)
+    frozen = read_frozen(options.freeze, views)
     ties = [_ties(path) for path in matches]
     tracks = tracks_of(ties, [v.id for v in views])
-    sensors = [Sensor(v.id, v.camera, v.width, v.height) for v in views]
+    sensors = [Sensor(v.id, frozen.camera_of(v), v.width, v.height) for v in views]
     control = [ControlPoint(**record) for record in read_control(options.gcps)] if options.gcps else []
     dem = _anchor(views, options, reference)
-    network = adjust_network(tracks, sensors, _heights(views, height_range), options, control, dem)
+    network = adjust_network(tracks, sensors, _heights(views, height_range), options, control, dem, set(frozen.views))
     corrected, errors = [], {}
     for view, correction in zip(views, network.corrections, strict=True):
-        view, errors[view.id] = _corrected(view, correction, network.flags[view.id])
-        corrected.append(view)
+        if view.id in frozen.views:
+            corrected.append(frozen.keep(view))
+            errors[view.id] = 0.0
+            continue
+        found, errors[view.id] = _corrected(view, correction, network.flags[view.id])
+        corrected.append(found)
     report = _report(network, errors, options) | {"unmatched": _notes(ties)}
+    for view in views:
+        report["views"][view.id] |= {"given": camera_mark(view.camera), "batch": frozen.next_batch}
     out = Path(out)
+    sample = residual_sample(network, sensors)
+    write_text(out.with_name("residuals.json"), line_of(sample))
     with atomic(out.with_name("residuals.png")) as part:
-        residual_figure(network, sensors).savefig(part, format="png", dpi=100, metadata={"Software": None})
-    write_points(out.with_name("points.npz"), **_points(network))
-    write_views(out, corrected, adjustment=report)
+        residual_figure(sample).savefig(part, format="png", dpi=100, metadata={"Software": None})
+    points = _points(network) | {"batch": np.full(network.tracks.n, frozen.next_batch)}
+    write_points(out.with_name("points.npz"), **(frozen.joined_points(points) if frozen.views else points))
+    write_views(out, corrected, adjustment=frozen.joined_report(report) if frozen.views else report)
     _log(report)
 
 

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsmvs.fusion.semantics import ClassVote, Vote, seen_classes
-from rsmvs.geometry.warp import WarpField
+from rsmvs.geometry.grid import Grid
+from rsmvs.geometry.ground import GridCamera
+from rsmvs.geometry.warp import WarpField, build_warp_field
 from rsmvs.stages.tile import Layer
-from rsmvs.types import CLASS_CODES, CLASS_NAMES, F32
+from rsmvs.types import CLASS_CODES, CLASS_NAMES, F32, Window
 
 _PROBABILITY = tuple(f"p_{name}" for name in CLASS_NAMES)  # bands, in the order of CLASS_NAMES
 _CODES = np.array([*CLASS_CODES, 0], np.uint8)  # by index; -1, without votes, is the last: no data
@@ -63,21 +65,36 @@ def point_codes(layer: Layer) -> NDArray[np.uint8]:
     return np.where(codes > 0, codes, _UNCLASSIFIED).astype(np.uint8)
 
 
-def vote_of_cells(height: F32, drawn: Sequence[tuple[F32, F32]], bound: float) -> Vote | None:
-    """Votes of the references whose surface lies within `bound` (m) of the fused one; None where none has classes.
+def point_margins(layer: Layer) -> F32:
+    """(h, w) margin of the vote of a reference's points, 0 to 1; NaN without votes."""
+    return layer.bands.get("vote_margin", np.full(layer.window.shape, np.nan, np.float32))
 
-    height: (h, w) fused. drawn: per reference its heights (h, w) and class probabilities (c, h, w) on the grid.
+
+def vote_of_cells(
+    height: F32, layers: Sequence[Layer], height_range: tuple[float, float], crs: str, grid: Grid, bound: float
+) -> Vote | None:
+    """Votes of the references that hold the surface: at the pixel that shows a cell, their own height lies within `bound` (m)
+    of it. None where none has classes.
+
+    height: (h, w) of the surface as it is written, NaN without one. A refinement may have moved it off all drawn heights.
     """
-    if not drawn:
-        return None
-    vote = ClassVote(len(CLASS_CODES), height.shape)
-    for own, classes in drawn:
-        vote.feed(classes, np.abs(own - height) <= bound)  # false where either is NaN
-    return vote.result()
+    ground, cells = GridCamera(crs, grid), Window(0, 0, grid.width, grid.height)
+    vote = None
+    for layer in layers:
+        classes = class_probabilities(layer)
+        if classes is None:
+            continue
+        vote = vote or ClassVote(len(CLASS_CODES), height.shape)
+        field = build_warp_field(ground, layer.view.camera.project, cells, height_range)
+        field = field.moved(0, 0, layer.window.col, layer.window.row)
+        own, *shown = seen_classes(height, field, np.concatenate([layer.bands["height"][None], classes]))
+        vote.feed(np.stack(shown), np.abs(own - height) <= bound)  # false where either is NaN
+    return None if vote is None else vote.result()
 
 
 def class_rasters(vote: Vote, known: NDArray[np.bool_]) -> dict[str, Any]:
-    """Rasters of a tile: LAS codes, 0 without height or votes, and the margin of the vote."""
+    """Rasters of a tile: LAS codes, 0 without height or votes, how many views voted, and the margin of the vote."""
     labelled = known & (vote.label >= 0)
     codes = np.where(labelled, _CODES[vote.label], 0).astype(np.uint8)
-    return {"semantic": codes, "vote_margin": np.where(labelled, vote.margin, np.nan).astype(np.float32)}
+    votes = np.where(labelled, vote.votes, 0).astype(np.uint8)
+    return {"semantic": codes, "class_votes": votes, "vote_margin": np.where(labelled, vote.margin, np.nan).astype(np.float32)}

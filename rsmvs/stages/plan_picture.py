@@ -13,7 +13,15 @@ from rsmvs.geometry.viewing import footprint
 from rsmvs.io.manifests import atomic
 from rsmvs.types import View
 
+_NUMBERED = 100  # tiles up to which each carries its number of sets
 _LABELLED = 14  # views up to which the matrix carries numbers
+
+
+def drawn_part(plan: dict[str, Any]) -> dict[str, Any]:
+    """What the picture needs of a tile's plan."""
+    sets = [{k: s[k] for k in ("reference", "sources")} for s in plan["sets"]]
+    pairs = [{k: p[k] for k in ("views", "score", "angle")} for p in plan["pairs"]]
+    return {"bounds": plan["bounds"], "ground_height": plan["ground_height"], "sets": sets, "pairs": pairs}
 
 
 def draw_plan(plans: Sequence[dict[str, Any]], views: Sequence[View], crs: str, out: str | Path) -> None:
@@ -30,16 +38,21 @@ def draw_plan(plans: Sequence[dict[str, Any]], views: Sequence[View], crs: str, 
 
 def _draw_ground(axes: Any, plans: Sequence[dict[str, Any]], views: Sequence[View], crs: str) -> None:
     from matplotlib import colormaps
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
     most = max((len(p["sets"]) for p in plans), default=1) or 1
+    few = len(plans) <= _NUMBERED
+    rectangles, colours = [], []
     for plan in plans:
         xmin, ymin, xmax, ymax = plan["bounds"]
-        colour = colormaps["Greens"](0.1 + 0.3 * len(plan["sets"]) / most) if plan["sets"] else "#f4c7c3"
-        axes.add_patch(Rectangle((xmin, ymin), xmax - xmin, ymax - ymin, facecolor=colour, edgecolor="white", linewidth=0.8))
-        if len(plans) <= 100:
+        rectangles.append(Rectangle((xmin, ymin), xmax - xmin, ymax - ymin))
+        colours.append(colormaps["Greens"](0.1 + 0.3 * len(plan["sets"]) / most) if plan["sets"] else to_rgba("#f4c7c3"))
+        if few:
             text = str(len(plan["sets"])) if plan["sets"] else "empty"
             axes.text((xmin + xmax) / 2, (ymin + ymax) / 2, text, ha="center", va="center", fontsize=7)
+    axes.add_collection(PatchCollection(rectangles, facecolors=colours, edgecolors="white", linewidths=0.8 if few else 0.0))
     h = float(np.median([p["ground_height"] for p in plans]))
     for i, view in enumerate(views):
         ring = np.array(footprint(view.camera, view.width, view.height, h, per_edge=8))

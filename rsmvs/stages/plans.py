@@ -14,9 +14,10 @@ from shapely import contains_xy
 from shapely.geometry import Polygon, box
 
 from rsmvs.config import area_polygon, scene_grid
+from rsmvs.errors import CameraError
 from rsmvs.geometry.grid import Bounds, Tile
 from rsmvs.geometry.ground import map_projection, to_lon_lat
-from rsmvs.geometry.viewing import sight_at_ground
+from rsmvs.geometry.viewing import footprint, sight_at_ground
 from rsmvs.io.raster import usable_at
 from rsmvs.io.surfaces import opened_surface
 from rsmvs.io.tiepoints import read_points
@@ -36,37 +37,57 @@ Pairs = dict[tuple[str, str], Pair]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What all tiles share. points: (n, 3) x, y in the CRS of the area and ellipsoidal height, of the sparse points;
-    ties: share of tie points that each pair of views (ids sorted) has in common; both empty where nothing was adjusted."""
+    """What all tiles share. points: (n, 4) x, y in the CRS of the area, ellipsoidal height and batch of the sparse points,
+    sorted by x; batches: with which addition to the area each view came; ties: share of tie points that each pair of
+    views (ids sorted) has in common; all empty where nothing was adjusted. reaches: west, south, east, north (degrees) of
+    what each view can see; outline: of the area; frame: its rectangle of whole cells."""
 
     views: Sequence[View]
     points: F64
+    batches: Mapping[str, int]
     ties: Mapping[tuple[str, str], float]
     area: AreaOptions
     options: SelectOptions
     reference: ReferenceOptions
+    reaches: Mapping[str, Bounds]
+    outline: Polygon
+    frame: Bounds
+
+    @classmethod
+    def of(
+        cls, views: Sequence[View], points: F64, batches: Mapping[str, int], ties: Mapping[tuple[str, str], float],
+        area: AreaOptions, options: SelectOptions, reference: ReferenceOptions,
+    ) -> Scene:  # fmt: skip
+        """The scene with what follows from its parts; points in any order."""
+        polygon = area_polygon(area)
+        outline = Polygon(polygon) if isinstance(polygon, list) else box(*polygon)
+        points = points[np.argsort(points[:, 0], kind="stable")]
+        reaches = {view.id: _reach(view) for view in views}
+        return cls(views, points, batches, ties, area, options, reference, reaches, outline, scene_grid(area).bounds)
 
 
 def sparse_points(path: str | Path, crs: str) -> F64:
-    """(n, 3) x, y in a projected CRS and ellipsoidal height of the adjustment's points; (0, 3) where there are none.
+    """(n, 4) x, y in a projected CRS, ellipsoidal height and batch of the adjustment's points; (0, 4) where there are none.
 
     Points whose height is poorly known (views from nearly the same place) say nothing of a height range.
     """
     if not Path(path).is_file():
-        return np.empty((0, 3))
+        return np.empty((0, 4))
     found = read_points(path)
     good = found["sigma_h"] <= _MAX_SIGMA
-    lon, lat, h = (found[k][good] for k in ("lon", "lat", "h"))
-    return np.column_stack([*map_projection(crs)(lon, lat, h), h])
+    lon, lat, h, batch = (found[k][good] for k in ("lon", "lat", "h", "batch"))
+    return np.column_stack([*map_projection(crs)(lon, lat, h), h, batch])
 
 
 def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     """A tile's plan, which holds all that its jobs need, and the rating of all pairs of views that see it."""
-    lon, lat = _samples(scene.area, tile.bounds)
-    near = [v for v in scene.views if _may_see(v, lon, lat)]
-    scene = replace(scene, views=near or scene.views)  # a plan does not change with images of other places
+    lon, lat = _samples(scene, tile.bounds)
+    near = [v for v in scene.views if _may_see(v, scene.reaches[v.id], lon, lat)]
+    newest = max((scene.batches.get(v.id, 0) for v in near), default=0)
+    # a plan does not change with images of other places, nor with tie points that came with them
+    scene = replace(scene, views=near or scene.views)
     cameras = camera_heights(scene.views)
-    points, dem = _points_near(tile, scene), _dem_range(scene, lon, lat)
+    points, dem = _points_near(tile, scene, newest), _dem_range(scene, lon, lat)
     (low, high), source = search_range(points, dem, cameras, scene.options)
     if scene.area.height_range:
         (low, high), source = (scene.area.height_range[0], scene.area.height_range[1]), "area.height_range"
@@ -85,7 +106,7 @@ def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     sets = rank_sets(sights, pairs, scene.options)
     used = {s["reference"] for s in sets} | {i for s in sets for i in s["sources"]}
     plan = {
-        "revision": 1, "tile": tile.name, "bounds": _core(tile, scene.area), "status": "ok" if sets else "empty",
+        "revision": 1, "tile": tile.name, "bounds": _core(tile, scene.frame), "status": "ok" if sets else "empty",
         "reason": "" if sets else _reason(usable, pairs), "height_range": [low, high], "height_source": source,
         "ground_height": ground, "sets": sets, "pairs": [_pair_record(k, p) for k, p in sorted(pairs.items())],
         "shares": {v.id: round(float(seen[v.id].mean()), 4) for v in scene.views},
@@ -94,9 +115,9 @@ def plan_tile(tile: Tile, scene: Scene) -> tuple[dict[str, Any], Pairs]:
     return plan, pairs
 
 
-def _core(tile: Tile, area: AreaOptions) -> list[float]:
+def _core(tile: Tile, frame: Bounds) -> list[float]:
     """The part of a tile that becomes product: within the rectangle of the area of interest."""
-    a, b = tile.bounds, scene_grid(area).bounds
+    a, b = tile.bounds, frame
     return [max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])]
 
 
@@ -106,26 +127,26 @@ def camera_heights(views: Sequence[View]) -> tuple[float, float]:
     return (max(lows), min(highs)) if max(lows) < min(highs) else (min(lows), max(highs))
 
 
-def _samples(area: AreaOptions, bounds: Bounds) -> tuple[F64, F64]:
+def _samples(scene: Scene, bounds: Bounds) -> tuple[F64, F64]:
     """Longitude and latitude (n,) of places spread evenly over the part of a tile that lies in the area of interest."""
-    polygon = area_polygon(area)
-    polygon = Polygon(polygon) if isinstance(polygon, list) else box(*polygon)
-    xmin, ymin, xmax, ymax = box(*bounds).intersection(polygon).bounds
+    xmin, ymin, xmax, ymax = box(*bounds).intersection(scene.outline).bounds
     t = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
     x, y = (a.ravel() for a in np.meshgrid(xmin + t * (xmax - xmin), ymin + t * (ymax - ymin)))
-    inside = contains_xy(polygon, x, y)
+    inside = contains_xy(scene.outline, x, y)
     x, y = (x[inside], y[inside]) if inside.any() else (x, y)  # a sliver between the places
-    lon, lat = to_lon_lat(area.crs).transform(x, y)
+    lon, lat = to_lon_lat(scene.area.crs).transform(x, y)
     return np.asarray(lon), np.asarray(lat)
 
 
-def _points_near(tile: Tile, scene: Scene) -> F64:
-    """The sparse points (n, 3) in the smallest surrounding of a tile that has enough of them."""
+def _points_near(tile: Tile, scene: Scene, newest: int) -> F64:
+    """The sparse points (n, 3) of batches up to `newest` in the smallest surrounding of a tile that has enough of them."""
     xmin, ymin, xmax, ymax = tile.bounds
-    x, y, _ = scene.points.T
     for ring in _RINGS:
         d = max(ring * tile.size, scene.area.halo)
-        near = scene.points[(x >= xmin - d) & (x <= xmax + d) & (y >= ymin - d) & (y <= ymax + d)]
+        first, last = np.searchsorted(scene.points[:, 0], [xmin - d, np.nextafter(xmax + d, np.inf)])
+        strip = scene.points[first:last]
+        y, batch = strip[:, 1], strip[:, 3]
+        near = strip[(y >= ymin - d) & (y <= ymax + d) & (batch <= newest), :3]
         if len(trusted_heights(near)) >= scene.options.min_points:
             return near
     return near
@@ -165,8 +186,25 @@ def _inside(view: View, lon: F64, lat: F64, h: Any) -> Any:
     return (col >= -0.5) & (col < view.width - 0.5) & (row >= -0.5) & (row < view.height - 0.5)
 
 
-def _may_see(view: View, lon: F64, lat: F64) -> bool:
+def _reach(view: View) -> Bounds:
+    """West, south, east, north (degrees) of a rectangle around all that a view can see; everything where that is unclear."""
+    heights = view.camera.height_range
+    try:
+        ground = [np.array(footprint(view.camera, view.width, view.height, h)) for h in (*heights, sum(heights) / 2)]
+    except CameraError:
+        return -np.inf, -np.inf, np.inf, np.inf
+    low, high = np.min([g.min(0) for g in ground], axis=0), np.max([g.max(0) for g in ground], axis=0)
+    if high[0] - low[0] > 180:  # across the antimeridian
+        return -np.inf, -np.inf, np.inf, np.inf
+    (west, south), (east, north) = (low - 0.2 * (high - low)).tolist(), (high + 0.2 * (high - low)).tolist()
+    return west, south, east, north
+
+
+def _may_see(view: View, reach: Bounds, lon: F64, lat: F64) -> bool:
     """Whether any place is in the image at any height for which its camera is valid."""
+    west, south, east, north = reach
+    if lon.max() < west or lon.min() > east or lat.max() < south or lat.min() > north:
+        return False
     few, heights = slice(None, None, 5), np.linspace(*view.camera.height_range, 5)[:, None]
     return bool(_inside(view, lon[few], lat[few], heights).any())
 

@@ -1,4 +1,4 @@
-"""From tiles to the products of the scene, and their evaluation."""
+"""From tiles to the products of the scene."""
 
 from __future__ import annotations
 
@@ -6,87 +6,61 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from rsmvs.config import scene_grid
-from rsmvs.errors import ConfigError, ManifestError
-from rsmvs.evaluation.scoring import Scene, score
-from rsmvs.fusion.filling import filled
+from rsmvs.errors import ManifestError
 from rsmvs.geometry.grid import Grid, Tile
 from rsmvs.geometry.vertical import DATUM_NAMES, ELLIPSOID, product_crs, raster_wkt
-from rsmvs.io.copc import write_copc
+from rsmvs.io.class_names import side_file
 from rsmvs.io.geoid import find_geoid
-from rsmvs.io.layers import DERIVED, DSM, IF_FUSED, MOSAICKED, NODATA, ORTHO, STATUS, UNCERTAINTY, Layer
-from rsmvs.io.lidar import SUFFIXES, highest_points
-from rsmvs.io.manifests import read_json, write_json
-from rsmvs.io.pointcloud import merge_points
+from rsmvs.io.layers import CLASSIFIED, DERIVED, DSM, MOSAICKED, NODATA, ORTHO, STATUS, UNCERTAINTY, Layer
+from rsmvs.io.manifests import write_json
 from rsmvs.io.raster import Canvas, band_names, cog_canvas, grid_of, opened, read_bands
-from rsmvs.io.surfaces import opened_surface, plane_crs
-from rsmvs.io.terrain import ground_under
-from rsmvs.options import AreaOptions, LedgerOptions, ProductOptions, ReferenceOptions
+from rsmvs.io.surfaces import opened_surface
+from rsmvs.options import AreaOptions, ProductOptions
+from rsmvs.stages.scene_ledger import TileRecord, read_tile, scene_ledger
 from rsmvs.types import Window
 
-MOSAIC_REVISION = 1
-PACK_REVISION = 1
-DERIVE_REVISION = 2
-EVALUATE_REVISION = 1
+MOSAIC_REVISION = 4
+PACK_REVISION = 2
+DERIVE_REVISION = 3
 
 _BLOCK = 2048  # cells; derived surfaces are made block by block
 _CONTEXT = 150.0  # m around a block: wider than large buildings
-STATUSES = ("ok", "empty", "failed")
-
-
-@dataclass(frozen=True)
-class TileRecord:
-    """What a tile's ledger says. products: absolute paths by layer name."""
-
-    tile: str
-    status: str
-    reason: str
-    products: dict[str, Path]
-
-
-def read_tile(path: str | Path) -> TileRecord:
-    """A tile's ledger; ManifestError when it is none."""
-    path = Path(path)
-    content = read_json(path)
-    try:
-        products = {name: path.parent / relative for name, relative in content.get("products", {}).items()}
-        record = TileRecord(content["tile"], content["status"], content.get("reason") or "", products)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise ManifestError(path, f"is no tile ledger ({error!r})", "delete it and run again") from None
-    if record.status not in STATUSES:
-        raise ManifestError(path, f"has status '{record.status}'", "delete it and run again")
-    return record
 
 
 def mosaic_scene(
-    tile_ledgers: Sequence[str | Path], area: AreaOptions, options: ProductOptions, out_dir: str | Path
+    tile_ledgers: Sequence[str | Path], area: AreaOptions, options: ProductOptions, out_dir: str | Path, classes: bool = False
 ) -> dict[str, Any]:
     """The tiles as one COG a layer, one point cloud and one ledger in `out_dir`; the ledger's content.
 
-    Tiles without data leave their cells empty. Heights leave here above the vertical datum of `options`. Memory does
-    not grow with the number of tiles, and their order does not matter.
+    Tiles without data leave their cells empty. Heights leave here above the vertical datum of `options`. classes: whether
+    the matcher gives any; without, rasters of classes from an earlier run are removed. Memory does not grow with the
+    number of tiles, and their order does not matter.
     """
+    from rsmvs.io.pointcloud import merge_points
+
     out_dir, grid, crs = Path(out_dir), scene_grid(area), product_crs(area.crs, options.vertical)
     geoid = None if options.vertical == ELLIPSOID else find_geoid(options.vertical, options.geoid)
     tiles = sorted((read_tile(p) for p in tile_ledgers), key=lambda t: t.tile)
     filled = [t for t in tiles if t.status == "ok"]
     tags = {"VERTICAL_DATUM": DATUM_NAMES[options.vertical]}
     valid: dict[str, int] = {}
-    for layer in (*MOSAICKED, *(v for v in IF_FUSED if any(v.in_tiles in t.products for t in filled))):
+    for layer in () if classes else CLASSIFIED:
+        for path in (out_dir / f"{layer.name}.tif", side_file(out_dir / f"{layer.name}.tif")):
+            path.unlink(missing_ok=True)
+    for layer in (*MOSAICKED, *(CLASSIFIED if classes else ())):
         layer, bands = _stored_as(layer, filled)
         path = out_dir / f"{layer.name}.tif"
         with cog_canvas(path, grid, layer, crs=raster_wkt(crs), tags=tags, bands=bands) as canvas:
             for tile in filled:
-                if layer is UNCERTAINTY and layer.in_tiles not in tile.products:
-                    continue  # a matcher without an error estimate leaves it empty
+                if layer in (UNCERTAINTY, *CLASSIFIED) and layer.in_tiles not in tile.products:
+                    continue  # a matcher without an error estimate, or without classes here, leaves it empty
                 values, core = _part(tile, layer.in_tiles, grid)
                 if layer is DSM and geoid is not None:
                     values = values - geoid.on_grid(core, crs)
@@ -97,17 +71,22 @@ def mosaic_scene(
         _draw_status(canvas, tiles, area)
     clouds = [_product(t, "points") for t in filled]
     points = merge_points(clouds, out_dir / "points.laz", bounds=grid.bounds, crs=crs, lowered=_lowering(options, crs))
-    ledger = _ledger(tiles, valid, grid, points)
+    ledger = {"revision": MOSAIC_REVISION, **scene_ledger(tiles, valid, grid, points)}
     write_json(out_dir / "ledger.json", ledger)
     return ledger
 
 
 def pack_points(tile_ledgers: Sequence[str | Path], area: AreaOptions, options: ProductOptions, out_copc: str | Path) -> int:
     """The tiles' points as one COPC file, the form that viewers stream; their number."""
+    from rsmvs.io import copc, pdal
+
     crs = product_crs(area.crs, options.vertical)
     filled = [t for t in map(read_tile, tile_ledgers) if t.status == "ok"]
     parts = [(Tile.from_name(t.tile, area.tile_size), _product(t, "points")) for t in filled]
-    return write_copc(parts, out_copc, bounds=scene_grid(area).bounds, crs=crs, lowered=_lowering(options, crs))
+    frame = {"bounds": scene_grid(area).bounds, "crs": crs, "lowered": _lowering(options, crs)}
+    if options.copc == "pdal":
+        return pdal.write_copc([path for _, path in parts], out_copc, **frame)
+    return copc.write_copc(parts, out_copc, **frame)
 
 
 def _lowering(options: ProductOptions, crs: Any) -> Any:
@@ -124,13 +103,20 @@ def _product(tile: TileRecord, name: str) -> Path:
 
 
 def _stored_as(layer: Layer, tiles: Sequence[TileRecord]) -> tuple[Layer, tuple[str, ...]]:
-    """The layer with the number type and the bands of the tiles: an ortho is as its images are, grey or colour."""
+    """The layer with the number type and the bands of the tiles: an ortho is as its images are, grey or colour.
+
+    Where some tiles have grey images only, theirs go into all bands.
+    """
     if layer is not ORTHO or not tiles:
         return layer, ()
-    with opened(_product(tiles[0], layer.name)) as src:
-        dtype, names = src.dtypes[0], band_names(src)
-    floats = np.issubdtype(np.dtype(dtype), np.floating)
-    return dataclasses.replace(layer, dtype=dtype, nodata=NODATA if floats else 0.0), names if len(names) > 1 else ()
+    dtypes, bands = set(), set()
+    for tile in tiles:
+        with opened(_product(tile, layer.name)) as src:
+            dtypes.add(src.dtypes[0])
+            bands.add(band_names(src))
+    dtype, names = np.result_type(*dtypes), max(bands, key=lambda names: (len(names), names))
+    floats = np.issubdtype(dtype, np.floating)
+    return dataclasses.replace(layer, dtype=dtype.name, nodata=NODATA if floats else 0.0), names if len(names) > 1 else ()
 
 
 def _part(tile: TileRecord, name: str, scene: Grid) -> tuple[Any, Grid]:
@@ -176,6 +162,9 @@ def derive_surfaces(dsm: str | Path, options: ProductOptions, out_dir: str | Pat
 
     The scene is worked through in blocks with context around them; memory depends on the block alone.
     """
+    from rsmvs.fusion.filling import filled
+    from rsmvs.io.terrain import ground_under
+
     with opened_surface(dsm) as surface, ExitStack() as files:
         src = surface.dataset
         grid = grid_of(src.transform, surface.shape, dsm)
@@ -195,69 +184,3 @@ def derive_surfaces(dsm: str | Path, options: ProductOptions, out_dir: str | Pat
             inner = Window(col - window.col, row - window.row, block.width, block.height).slices
             for name, values in (("dtm", ground), ("ndsm", heights - ground), ("dsm_filled", whole), ("filling", code)):
                 canvases[name].write(values[inner], block)
-
-
-def _ledger(tiles: Sequence[TileRecord], valid: dict[str, int], grid: Grid, points: int) -> dict[str, Any]:
-    cells = grid.width * grid.height
-    reasons: dict[str, int] = {}
-    for tile in tiles:
-        if tile.status != "ok":
-            reasons[f"{tile.status}: {tile.reason}"] = reasons.get(f"{tile.status}: {tile.reason}", 0) + 1
-    return {
-        "revision": MOSAIC_REVISION,
-        "tiles": {t.tile: {"status": t.status, "reason": t.reason, "valid_cells": valid.get(t.tile, 0)} for t in tiles},
-        "counts": {status: sum(t.status == status for t in tiles) for status in STATUSES},
-        "reasons": reasons,
-        "cells": cells,
-        "valid_cells": sum(valid.values()),
-        "completeness": round(100.0 * sum(valid.values()) / cells, 4),
-        "points": points,
-    }
-
-
-def verdict(ledger: str | Path, options: LedgerOptions) -> tuple[bool, str]:
-    """Whether a run counts as done, and one line that says how its tiles ended."""
-    content = read_json(ledger)
-    counts, total = content["counts"], len(content["tiles"])
-    line = f"{total} tiles: " + ", ".join(f"{counts[s]} {s}" for s in STATUSES)
-    line += f"; {content['completeness']:.1f} % of the cells have a height"
-    for reason, number in sorted(content["reasons"].items()):
-        line += f"; {number} x {reason}"
-    return counts["failed"] <= options.max_failed * total, line
-
-
-def evaluate(
-    dsm: str | Path,
-    reference: ReferenceOptions,
-    out_json: str | Path | None = None,
-    *,
-    classes: str | Path | None = None,
-    uncertainty: str | Path | None = None,
-) -> dict[str, Any]:
-    """Figures of a DSM against `reference.dsm`, by `reference.classes` where set; written where asked.
-
-    A reference of LAS points counts as the highest point in each cell of the DSM.
-    With a class map its figures, with an uncertainty raster (m) whether errors are as large as it says.
-
-    See `rsmvs.evaluation.scoring.score` for what the figures are. Errors: ConfigError without a reference, ImageError
-    for unreadable files, CoverageError for a reference without heights.
-    """
-    if reference.dsm is None:
-        raise ConfigError("reference.dsm", "is not set", "name the DSM to evaluate against")
-    with ExitStack() as files:
-        truth_file = Path(reference.dsm)
-        if truth_file.suffix.lower() in SUFFIXES:
-            truth_file = Path(files.enter_context(TemporaryDirectory(prefix="rsmvs-"))) / "reference.tif"
-            highest_points(reference.dsm, dsm, truth_file)
-        truth = files.enter_context(opened_surface(truth_file))
-        crs = plane_crs(truth)
-
-        def surface(path: str | Path | None) -> Any:
-            return None if path is None else files.enter_context(opened_surface(path, crs))
-
-        maps = (surface(p) for p in (reference.classes, classes, uncertainty, reference.dtm))
-        scene = Scene(surface(dsm), truth, *maps)
-        result = {"revision": EVALUATE_REVISION} | score(scene, max_shift=reference.max_shift)
-    if out_json is not None:
-        write_json(out_json, result)
-    return result

@@ -97,6 +97,12 @@ class LayerWriter:
         write_json(self.index, content | more)
 
 
+def give_up(out: str | Path, tile: str, reason: str) -> None:
+    """The index or the ledger of a tile whose job cannot be done; the stages after it pass the reason on."""
+    nothing: dict[str, Any] = {"layers": [], "notes": [], "products": {}}
+    write_json(out, {"revision": REVISION, "tile": tile, "status": "failed", "reason": reason} | nothing)
+
+
 def read_layers(index: str | Path, plan: TilePlan) -> tuple[str, str, list[Layer]]:
     """(status, reason, layers) of an index; a layer that is not what was written is an error."""
     content = read_json(index)

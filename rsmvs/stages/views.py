@@ -15,13 +15,13 @@ from rsmvs.config import area_polygon, area_tiles
 from rsmvs.errors import CameraError, ConfigError, CoverageError, ImageError
 from rsmvs.geometry.viewing import footprint, mid_height, viewing_angles
 from rsmvs.io.image_checks import acquisition, band_weights, check_holds_data, check_whole
-from rsmvs.io.manifests import write_json
+from rsmvs.io.manifests import line_of, write_json, write_text
 from rsmvs.io.product_level import ORTHO, product_level
 from rsmvs.io.raster import opened
 from rsmvs.io.rpc_files import find_camera, find_cameras
-from rsmvs.io.views import read_shared_ties, read_views, write_views
+from rsmvs.io.views import fingerprint, read_batches, read_shared_ties, read_views, write_views
 from rsmvs.options import AreaOptions, ImageOptions, ReferenceOptions, SelectOptions
-from rsmvs.stages.plan_picture import draw_plan
+from rsmvs.stages.plan_picture import draw_plan, drawn_part
 from rsmvs.stages.plans import Scene, plan_tile, sparse_points
 from rsmvs.types import Camera, View
 
@@ -32,6 +32,7 @@ def describe_image(options: ImageOptions, height: float | None = None) -> View:
     Raises ImageError for a file that is missing, truncated, empty or an orthoimage, CameraError for one without a
     usable camera.
     """
+    stamp = fingerprint(options.path, *options.masks)  # before it is read: what is exchanged meanwhile shall be noticed
     with opened(options.path) as image:
         camera, source = _usable_camera(options, image)
         check_whole(options.path, image)
@@ -57,7 +58,7 @@ def describe_image(options: ImageOptions, height: float | None = None) -> View:
         azimuth=angles.azimuth,
         gsd=angles.gsd,
         footprint=outline,
-        fingerprint=" ".join(_fingerprint(p) for p in (options.path, *options.masks)),
+        fingerprint=stamp,
         masks=options.masks,
         colour=options.colour,
         colour_camera=_colour_camera(options),
@@ -122,26 +123,25 @@ def select_views(
     """
     views, out = read_views(views_json), Path(out)
     points = sparse_points(Path(views_json).with_name("points.npz"), area.crs)
-    scene = Scene(views, points, read_shared_ties(views_json), area, options, reference)
-    plans = [plan_tile(tile, scene)[0] for tile in area_tiles(area)]
-    if not any(plan["sets"] for plan in plans):
-        raise CoverageError("images", f"no tile can be matched ({plans[0]['reason']})", "add images, or widen 'select'")
-    for plan in plans:
+    ties, batches = read_shared_ties(views_json), read_batches(views_json)
+    scene = Scene.of(views, points, batches, ties, area, options, reference)
+    told, drawn, reason = [], [], ""  # of all tiles, no more than is needed: there may be ten thousand
+    for tile in area_tiles(area):
+        plan, _ = plan_tile(tile, scene)
         write_json(out.parent / "tiles" / plan["tile"] / "plan.json", _for_jobs(plan))
-    write_json(out, {"revision": 1, "tiles": [{k: v for k, v in plan.items() if k != "views"} for plan in plans]})
-    draw_plan(plans, views, area.crs, out.with_suffix(".png"))
+        told.append(line_of({k: v for k, v in plan.items() if k != "views"}))
+        drawn.append(drawn_part(plan))
+        reason = reason or plan["reason"]
+    if not any(plan["sets"] for plan in drawn):
+        raise CoverageError("images", f"no tile can be matched ({reason})", "add images, or widen 'select'")
+    write_text(out, '{"revision": 1, "tiles": [\n' + ",\n".join(told) + "\n]}\n")
+    draw_plan(drawn, views, area.crs, out.with_suffix(".png"))
 
 
 def _for_jobs(plan: dict[str, Any]) -> dict[str, Any]:
     """The part of a tile's plan that its results depend on."""
     sets = [{"reference": s["reference"], "sources": s["sources"]} for s in plan["sets"]]
     return {k: plan[k] for k in ("revision", "tile", "bounds", "status", "reason", "height_range", "views")} | {"sets": sets}
-
-
-def _fingerprint(path: str) -> str:
-    """Size and modification time of a local file; empty for a remote one."""
-    file = Path(path)
-    return f"{file.stat().st_size}-{file.stat().st_mtime_ns}" if file.is_file() else ""
 
 
 def _reach(view: View) -> Polygon:

@@ -10,13 +10,15 @@ import torch
 from torch.nn import functional as F
 
 from rsmvs.config import as_dict
+from rsmvs.errors import ConfigError
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.learned import with_prior
 from rsmvs.networks.mvsr3d import MVSR3D, SceneMaps
 from rsmvs.networks.sam import load_sam
-from rsmvs.networks.tensors import stack_of, stack_tensors, truth_of
+from rsmvs.networks.tensors import stack_tensors, truth_of
 from rsmvs.semantic_options import JointConfig
 from rsmvs.training.losses import cascade_loss, within_reach
+from rsmvs.training.tasks import extent, rdm_stacks, start_from
 from rsmvs.types import CLASS_NAMES, UNLABELLED, Sample
 
 _CLOSE = 2.5  # m: largest height error of a cell that is right in both, as in mIoU3_2.5
@@ -29,27 +31,32 @@ class JointTask:
         self, config: JointConfig, sam: Mapping[str, torch.Tensor] | None = None,
         initial: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
-        """sam: weights of a foundation model, by the names of the original checkpoints. initial: of MVSR3D."""
+        """sam: weights of a foundation model, by the names of the original checkpoints. initial: of MVSR3D.
+
+        ConfigError where neither gives what of the encoder is not trained.
+        """
         self.config, self.options = config, config.network
+        self.half_on_cpu = self.options.heights and self.options.cascade.regularizer != "red"
         self.network = MVSR3D(self.options)
         if sam is not None:
             load_sam(self.network.mvsam, sam)
-        own = self.network.state_dict()
-        fitting = {k: v for k, v in (initial or {}).items() if k in own and own[k].shape == v.shape}
-        self.network.load_state_dict({**own, **fitting})
+        else:
+            _refuse_random(self.network, initial or {})
+        start_from(self.network, initial)
 
     def collate(self, samples: Sequence[Sample]) -> Any:
-        stacks = [stack_of(s) for s in samples]
-        cascade: CascadeOptions = self.options.cascade
-        if not self.options.heights or cascade.prior == "none":
+        cascade: CascadeOptions = self.options.cascade if self.options.heights else CascadeOptions()
+        stacks = rdm_stacks(samples, cascade)
+        if not self.options.from_prior:
             stacks = [replace(s, prior=None) for s in stacks]
         else:
             stacks = [s if s.prior is not None else with_prior(s) for s in stacks]
-        if not cascade.rdm and not cascade.rdm_guide:
-            stacks = [replace(s, rdm=None) for s in stacks]
         stack = stack_tensors(stacks, cascade.min_interval)
         h, w = stack.images[0].shape[-2:]
         return stack, truth_of(samples, (h, w)), class_truth(samples, self.options.classes, (h, w))
+
+    def domain(self, samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
+        return extent(samples)
 
     def loss(self, forward: Callable[..., SceneMaps], batch: Any) -> torch.Tensor:
         """L = alpha L_MVSAM + beta L_MVS, equation (17)."""
@@ -83,6 +90,15 @@ class JointTask:
         return {"kind": "mvsr3d", **as_dict(self.options)}
 
 
+def _refuse_random(network: MVSR3D, initial: Mapping[str, torch.Tensor]) -> None:
+    """What of the encoder is not trained has to be given: a frozen random one sees nothing."""
+    frozen = {f"mvsam.image_encoder.{n}": p for n, p in network.mvsam.image_encoder.named_parameters() if not p.requires_grad}
+    missing = [n for n, p in frozen.items() if n not in initial or initial[n].shape != p.shape]
+    if missing:
+        cause = f"is '{network.options.encoder}', but neither sam nor initial gives {missing[0]}"
+        raise ConfigError("network.encoder", cause, "give sam, the weights of a SAM, or learn the encoder whole (full)")
+
+
 def class_truth(samples: Sequence[Sample], classes: tuple[str, ...], shape: tuple[int, int]) -> torch.Tensor:
     """(b, h, w) index among `classes`, -1 unknown: padding, unlabelled. What is not among them is 'other', if that is."""
     rest = classes.index("other") if "other" in classes else UNLABELLED
@@ -96,11 +112,12 @@ def class_truth(samples: Sequence[Sample], classes: tuple[str, ...], shape: tupl
 
 
 def segmentation_loss(maps: SceneMaps, labels_bhw: torch.Tensor) -> torch.Tensor:
-    """L_MVSAM: cross-entropy over the labelled pixels, the mean of both passes where the decoder ran twice.
+    """L_MVSAM: cross-entropy over the labelled pixels, the mean of both passes where the decoder ran twice, and of the hint.
 
     The paper names no loss; the first pass is learned too, since the prompts of the second rest on it.
     """
     passes = [maps.logits] if maps.first is maps.logits else [maps.first, maps.logits]
+    passes += [] if maps.hint is None else [maps.hint]
     count = (labels_bhw >= 0).sum().clamp(min=1)
     sums = [F.cross_entropy(p.float(), labels_bhw, ignore_index=UNLABELLED, reduction="sum") for p in passes]
     return torch.stack(sums).mean() / count

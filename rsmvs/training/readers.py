@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rsmvs.io.raster import opened, read_band
 from rsmvs.io.rpc_files import find_camera, read_camera
 from rsmvs.io.truth_files import read_dfc_grid, read_grey, read_relative_depth, read_truth
 from rsmvs.training.view_sets import Shot, view_set
-from rsmvs.types import CLASS_CODES, F32, UNLABELLED, Sample, Window
+from rsmvs.types import CLASS_CODES, F32, UNLABELLED, Camera, Sample, Window
 
 _IMAGES = (".png", ".tif", ".tiff", ".jpg")
 _TRUTH = (".pfm", ".png", ".tif", ".tiff")
@@ -43,6 +44,11 @@ class ViewFolders(Sequence[Sample]):
         if not self.names:
             raise ManifestError(self.root / "image" / str(ref_view), "holds no images", "check the data set's folder")
 
+    @cached_property
+    def geo_model(self) -> str:
+        """What the cameras are, by the first of them: rpc or pinhole."""
+        return self._camera(self.views[0], self.names[0]).kind
+
     def _one_of(self, *names: str) -> Path:
         for name in names:
             if (self.root / name).is_dir():
@@ -65,7 +71,10 @@ class ViewFolders(Sequence[Sample]):
 
     def _shot(self, view: int, name: str) -> Shot:
         image = read_grey(_file(self.root / "image" / str(view), name, _IMAGES))
-        return Shot(image, read_camera(_file(self.cameras / str(view), name, (".txt", ".rpc"))))
+        return Shot(image, self._camera(view, name))
+
+    def _camera(self, view: int, name: str) -> Camera:
+        return read_camera(_file(self.cameras / str(view), name, (".txt", ".rpc")))
 
 
 def _file(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path:

@@ -12,6 +12,7 @@ from rsmvs.errors import ConfigError
 from rsmvs.io.manifests import atomic
 from rsmvs.io.weights import write_weights
 from rsmvs.network_options import TrainOptions
+from rsmvs.networks.lora import trainable
 from rsmvs.training.tasks import Task
 
 
@@ -66,9 +67,11 @@ def finish(
     scores: Mapping[str, float],
 ) -> None:
     """Weights and their card. card: keys `data` and `domain` as the caller knows them."""
+    trained, whole = trainable(task.network)
     about = {
         "trained": step > 0, "architecture": task.architecture(), "metrics": dict(scores),
-        "training": {"data": card.get("data", "not stated"), "steps": step, "options": as_dict(options)},
+        "training": {"data": card.get("data", "not stated"), "steps": step, "options": as_dict(options),
+                     "parameters": {"trained": trained, "all": whole}},
         "domain": card.get("domain", {}),
     }
     write_weights(path, tensors, about)

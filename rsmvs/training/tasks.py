@@ -10,18 +10,22 @@ import torch
 from torch import nn
 
 from rsmvs.config import as_dict
+from rsmvs.errors import ConfigError
 from rsmvs.network_options import CascadeOptions
 from rsmvs.networks.cascade import Cascade, StackTensors, StageHeights
 from rsmvs.networks.learned import with_prior
+from rsmvs.networks.matcher import ViewStack
 from rsmvs.networks.tensors import stack_of, stack_tensors, truth_of
 from rsmvs.training.losses import cascade_loss, within_reach
 from rsmvs.types import Sample
 
 
 class Task(Protocol):
-    """network: the module. collate: runs in the workers. loss: through `forward`, the network or its DDP wrapper."""
+    """network: the module. half_on_cpu: whether bf16 speeds it up on a processor that has it. collate: runs in the workers.
+    loss: through `forward`, the network or its DDP wrapper."""
 
     network: nn.Module
+    half_on_cpu: bool
 
     def collate(self, samples: Sequence[Sample]) -> Any: ...
 
@@ -30,8 +34,44 @@ class Task(Protocol):
     def scores(self, batch: Any) -> dict[str, tuple[float, float]]:
         """Name to (sum, count) over a batch of the evaluation set."""
 
+    def domain(self, samples: Sequence[Any]) -> dict[str, tuple[float, float]]:
+        """Name to (lowest, highest) of what cards say of the scenes learned from: `gsd`, `height_span` (m); in the workers."""
+
     def architecture(self) -> dict[str, Any]:
         """What rebuilds the network: stands in checkpoints and cards."""
+
+
+def start_from(network: nn.Module, initial: Mapping[str, torch.Tensor] | None) -> None:
+    """Give a network the weights of another one where name and shape fit; the rest keeps its own start.
+
+    ConfigError when nothing fits. None: all keep their own start.
+    """
+    if initial is None:
+        return
+    own = network.state_dict()
+    fitting = {k: v for k, v in initial.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise ConfigError("initial", "weights and network have no tensor in common", "give weights of the same kind of network")
+    network.load_state_dict({**own, **fitting})
+    taken, whole = (sum(v.numel() for v in part.values()) for part in (fitting, own))
+    print(f"starts from given weights: {taken / whole:.1%} of the network, {len(fitting)} of {len(own)} tensors", flush=True)
+
+
+def extent(samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
+    """Lowest and highest GSD and height of the search range (m) of samples."""
+    values = {"gsd": [s.gsd for s in samples], "height_span": [s.height_range[1] - s.height_range[0] for s in samples]}
+    return {name: (float(min(v)), float(max(v))) for name, v in values.items()}
+
+
+def rdm_stacks(samples: Sequence[Sample], options: CascadeOptions) -> list[ViewStack]:
+    """The samples' stacks with the relative depth that the network fuses, which must be there, or without any."""
+    if not options.rdm and not options.rdm_guide:
+        return [replace(stack_of(s), rdm=None) for s in samples]
+    for sample in samples:
+        if sample.rdm is None:
+            cause = f"is missing in {sample.id}, but the network fuses it"
+            raise ConfigError("relative depth", cause, "give samples that bring it, or data.rdm: oracle")
+    return [stack_of(s) for s in samples]
 
 
 class CascadeTask:
@@ -43,19 +83,19 @@ class CascadeTask:
         """initial: weights to start from; what they lack (a module that is added) keeps its own start."""
         self.options, self.loss_weights = options, tuple(loss_weights)
         self.network = Cascade(options)
-        own = self.network.state_dict()
-        fitting = {k: v for k, v in (initial or {}).items() if k in own and own[k].shape == v.shape}
-        self.network.load_state_dict(own | fitting)
+        self.half_on_cpu = options.regularizer != "red"  # whose many small steps it slows down
+        start_from(self.network, initial)
 
     def collate(self, samples: Sequence[Sample]) -> tuple[StackTensors, torch.Tensor]:
-        stacks = [stack_of(s) for s in samples]
+        stacks = rdm_stacks(samples, self.options)
         if self.options.prior == "sgm":
             stacks = [s if s.prior is not None else with_prior(s) for s in stacks]
-        if not self.options.rdm and not self.options.rdm_guide:
-            stacks = [replace(s, rdm=None) for s in stacks]
         stack = stack_tensors(stacks, self.options.min_interval)
         h, w = stack.images[0].shape[-2:]
         return stack, truth_of(samples, (h, w))
+
+    def domain(self, samples: Sequence[Sample]) -> dict[str, tuple[float, float]]:
+        return extent(samples)
 
     def loss(self, forward: Callable[..., list[StageHeights]], batch: Any) -> torch.Tensor:
         stack, truth = batch

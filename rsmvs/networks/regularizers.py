@@ -96,9 +96,16 @@ class StreamedReadOut:
 
 
 class Conv3d(nn.Conv3d):
-    """nn.Conv3d that takes the oneDNN kernel for a batch of one too: PyTorch's own choice there is four times slower."""
+    """nn.Conv3d that takes the oneDNN kernel for a batch of one too: PyTorch's own choice there is four times slower.
+
+    On a CPU in bf16 volumes of two planes stay in fp32: oneDNN's gradient of the weights reads memory there that nothing
+    was written to (torch 2.13, avx512_bf16), and a training ends in NaN sooner or later.
+    """
 
     def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if x.device.type == "cpu" and x.shape[2] == 2 and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
+            with torch.autocast("cpu", enabled=False):
+                return super()._conv_forward(x.float(), weight, bias)
         direct = x.shape[0] == 1 and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
         plain = not torch.jit.is_tracing() and not torch.is_autocast_enabled("cpu")
         if direct and plain and torch.backends.mkldnn.is_available():

@@ -2,10 +2,10 @@
 #
 #   rsmvs run my.yaml                                   the usual way: checks, passes, retries, a table at the end
 #   snakemake --configfile my.yaml --cores all plan     the same by hand: first the plan,
-#   snakemake --configfile my.yaml --cores all          then the tiles whose plan has changed
+#   RSMVS_PLANNED=1 snakemake --configfile my.yaml --cores all      then the tiles whose plan has changed
 #
-# Two passes, because Snakemake compares the content of an input only when the job that makes it is not in the same run:
-# so a tile whose plan is the same as before keeps its products, although the plan was made anew.
+# Two passes, because what Snakemake has to do is settled before the first job: so a tile whose plan is the same as before
+# keeps its products, although the plan of the area was made anew. One pass without the variable makes all tiles again then.
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -36,7 +36,7 @@ rule adjust:
 
 rule plan:
     input:
-        expand("tiles/{tile}/plan.json", tile=TILES),
+        "plan.json",
 
 
 rule heights:

@@ -2,8 +2,9 @@
 # Functions live here alone. Every cluster job reads this file again, so it imports nothing heavy.
 
 import json
+import os
 from functools import cache
-from inspect import signature
+from hashlib import sha256
 from pathlib import Path
 
 from rsmvs.config import as_dict, config_from_dict, frozen_views, tiles, view_ids
@@ -13,6 +14,8 @@ CONFIG = config_from_dict(config, workflow.configfiles[-1])
 VIEWS = view_ids(CONFIG)
 FROZEN = frozen_views(CONFIG)
 TILES = [tile.name for tile in tiles(CONFIG)]
+# The plan of the area is of no account once it is made: each tile depends on its own (`planned`).
+PLAN = ancient("plan.json") if os.environ.get("RSMVS_PLANNED") else "plan.json"
 CLASSIFIED = ["semantic.tif", "semantic.tif.aux.xml", "class_votes.tif", "vote_margin.tif"] if CONFIG.heights.classes else []
 MOSAICS = [
     "dsm.tif",
@@ -49,6 +52,12 @@ def area(*keys):
     return {key: value for key, value in as_dict(CONFIG.area).items() if key in keys}
 
 
+def planned(wildcards):
+    """Checksum of a tile's plan; '' before there is one."""
+    plan = Path(f"tiles/{wildcards.tile}/plan.json")
+    return sha256(plan.read_bytes()).hexdigest()[:16] if plan.is_file() else ""
+
+
 def local_files(*paths):
     """Those of the paths that Snakemake can watch: a missing or a remote file is left to the stage that reads it."""
     return [path for path in paths if path and Path(path).is_file()]
@@ -74,22 +83,11 @@ def size():
 def needs(stage):
     """Memory (MB), time (minutes) and GPUs of a job, and which trial it is: more of all after a trial that failed."""
     return {
-        "mem_mb": by_attempt(lambda attempt: memory_mb(stage, size(), attempt)),
-        "runtime": by_attempt(lambda attempt: minutes(stage, size(), attempt)),
+        "mem_mb": lambda wildcards, attempt: memory_mb(stage, size(), attempt),
+        "runtime": lambda wildcards, attempt: minutes(stage, size(), attempt),
         "gpu": gpus(stage, CONFIG.heights.model),
-        "trial": by_attempt(lambda attempt: attempt),
+        "trial": lambda wildcards, attempt: attempt,
     }
-
-
-def by_attempt(need):
-    """A resource that follows from the attempt. Snakemake asks ten times a job for it and its signature: both are at hand."""
-    need = cache(need)
-
-    def resource(wildcards, attempt):
-        return need(attempt)
-
-    resource.__signature__ = signature(resource)
-    return resource
 
 
 def stamps(paths):

@@ -1,10 +1,10 @@
-# A tile: heights per reference view, their consistency, their fusion. All a tile needs to know is in its plan. That is an
-# input of the first stages only, and with them of the others: Snakemake looks for each one among the plans of all tiles.
+# A tile: heights per reference view, their consistency, their fusion. All a tile needs to know is in its plan. The stages
+# that begin a tile depend on its content, the others on them.
 
 
 rule predict_rdm:
     input:
-        plan="tiles/{tile}/plan.json",
+        plan=PLAN,
         model=local_files(CONFIG.rdm.model),
     output:
         index="tiles/{tile}/rdm/index.json",
@@ -16,6 +16,8 @@ rule predict_rdm:
         **needs("predict_rdm"),
     params:
         revision=3,
+        plan="tiles/{tile}/plan.json",
+        planned=planned,
         options=as_dict(CONFIG.rdm),
         max_views=CONFIG.heights.max_views,
         area=area("crs", "resolution", "tile_size", "halo"),
@@ -25,7 +27,7 @@ rule predict_rdm:
 
 rule predict_heights:
     input:
-        plan="tiles/{tile}/plan.json",
+        plan=PLAN,
         rdm=["tiles/{tile}/rdm/index.json"] if CONFIG.heights.rdm else [],
         weights=local_files(CONFIG.heights.learned.weights),
     output:
@@ -38,6 +40,8 @@ rule predict_heights:
         **needs("predict_heights"),
     params:
         revision=7,
+        plan="tiles/{tile}/plan.json",
+        planned=planned,
         options=as_dict(CONFIG.heights),
         area=area("crs", "resolution", "tile_size", "halo"),
     script:

@@ -69,6 +69,8 @@ rule adjust_views:
         "../workflow_scripts/adjust_views.py"
 
 
+# Writes tiles/{tile}/plan.json, too. Ten thousand outputs of one job would cost a time that grows with the square of the
+# tiles: Snakemake looks for a file's job among the outputs of all.
 rule select_views:
     input:
         views="adjusted/views.json",
@@ -78,7 +80,6 @@ rule select_views:
     output:
         plan="plan.json",
         picture="plan.png",
-        tiles=expand("tiles/{tile}/plan.json", tile=TILES),
     log:
         "logs/select_views.log",
     conda:

@@ -182,7 +182,7 @@ def _tile(snakemake: Any) -> bool:
 
 
 def _damaged(error: Exception, snakemake: Any) -> Path | None:
-    """The input from this run's folder that an error calls damaged.
+    """The input from this run's folder, or the tile's plan, that an error calls damaged.
 
     A raster or point cloud stands for the index or ledger beside it, which the workflow knows.
     """
@@ -191,7 +191,7 @@ def _damaged(error: Exception, snakemake: Any) -> Path | None:
     damaged = Path(getattr(error, "where", ""))
     if not isinstance(error, ManifestError | ImageError):
         return None
-    for path in (Path(name) for name in snakemake.input):
+    for path in (Path(name) for name in filter(None, (*snakemake.input, snakemake.params.get("plan")))):
         if path.is_absolute() or not path.is_file():  # files of the run's folder, where Snakemake works, are named from there
             continue
         beside = path.name in ("index.json", "ledger.json") and path.parent.resolve() == damaged.parent.resolve()

@@ -11,7 +11,7 @@ def work(trial):
     area = build(AreaOptions, snakemake.params.area, "area")
     options = build(HeightsOptions, snakemake.params.options, "heights")
     rdm = snakemake.input.rdm[0] if options.rdm else None
-    predict_heights(snakemake.input.plan, area, options, snakemake.output.index, rdm, smaller=trial.number > 2)
+    predict_heights(snakemake.params.plan, area, options, snakemake.output.index, rdm, smaller=trial.number > 2)
 
 
 tile_job(snakemake, work)

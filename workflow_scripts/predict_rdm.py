@@ -10,7 +10,7 @@ def work(trial):
 
     area = build(AreaOptions, snakemake.params.area, "area")
     options = build(RdmOptions, snakemake.params.options, "rdm")
-    predict_rdm(snakemake.input.plan, area, options, snakemake.params.max_views, snakemake.output.index)
+    predict_rdm(snakemake.params.plan, area, options, snakemake.params.max_views, snakemake.output.index)
 
 
 tile_job(snakemake, work)

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         tell_additions(config)
         targets = [f"tiles/{name}/ledger.json" for name in known_tiles(config, args.tile)] or [args.target]
         if args.dry_run:
+            workflow.planned = plans_are_whole(config) and workflow.stands("plan")
             return workflow.dry_run([*targets, *forced(config, args.tile)])
         for _ in range(_ROUNDS):
             known = len(workflow.damaged)
@@ -93,11 +94,23 @@ def complete(workflow: Any, config: Any, targets: list[str], tiles: list[str]) -
 
     Two passes: a tile whose plan is the same as before is left alone only when the plan is not made in its pass.
     """
+    workflow.planned = False
+    if not plans_are_whole(config):
+        (Path(config.output) / "plan.json").unlink(missing_ok=True)
     if targets in (["adjust"], ["plan"], ["train"]):
         return workflow.run(targets[0], targets) == 0
     if workflow.run("plan", ["plan"]):
         return False
+    workflow.planned = True
     return workflow.run(tiles[0] if tiles else targets[0], [*targets, *forced(config, tiles)]) == 0
+
+
+def plans_are_whole(config: Any) -> bool:
+    """Whether the plan of the area and those of all its tiles are there: the workflow knows the first one only."""
+    from rsmvs.config import tiles
+
+    folder = Path(config.output)
+    return (folder / "plan.json").is_file() and all((folder / "tiles" / t.name / "plan.json").is_file() for t in tiles(config))
 
 
 def check(config: Any) -> None:

@@ -64,13 +64,14 @@ def held(folder: Path) -> Iterator[None]:
 
 @dataclass
 class Workflow:
-    """Snakemake runs of one configuration. extra: the user's own arguments."""
+    """Snakemake runs of one configuration. extra: the user's own arguments. planned: whether the area's plan is made."""
 
     config: Path
     folder: Path
     cores: str
     profile: str | None
     extra: Sequence[str]
+    planned: bool = False
     failed_logs: dict[str, str] = field(default_factory=dict)
     said: str = ""
     damaged: set[Path] = field(default_factory=set)
@@ -97,7 +98,16 @@ class Workflow:
     def dry_run(self, arguments: Sequence[str]) -> int:
         """Print what would be done."""
         words = [*arguments, "--dry-run", "--quiet", "host", "rules"]
-        return subprocess.run(self.command(words), check=False, cwd=self.folder).returncode
+        return subprocess.run(self.command(words), check=False, cwd=self.folder, env=self.environment()).returncode
+
+    def stands(self, target: str) -> bool:
+        """Whether nothing has to be done for a target that is there."""
+        words = self.command([target, "--dry-run", "--quiet", "host", "rules"])
+        done = subprocess.run(words, check=False, cwd=self.folder, capture_output=True, text=True)
+        return done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | ({"RSMVS_PLANNED": "1"} if self.planned else {})
 
     def run(self, name: str, arguments: Sequence[str]) -> int:
         """One pass; 0 when it ended well. Otherwise the errors of its jobs are the last lines on standard error."""
@@ -146,7 +156,7 @@ class Workflow:
     def _execute(self, arguments: Sequence[str], update: Any) -> int:
         process = subprocess.Popen(
             self.command(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            cwd=self.folder, close_fds=False, preexec_fn=_die_with_parent,
+            cwd=self.folder, env=self.environment(), close_fds=False, preexec_fn=_die_with_parent,
         )  # fmt: skip
         assert process.stdout is not None
         self.failed_logs.clear()

@@ -59,8 +59,8 @@ soak: setup  ## long fault and scale tests
 slurm: setup  ## tests on a SLURM of their own (Debian: apt-get install slurm-wlm munge; root)
 	$(BIN)/python -m pytest -m slurm --override-ini addopts= -rs
 
-benchmark: setup  ## speed and accuracy tables
-	for name in $(basename $(notdir $(wildcard benchmarks/*.py))); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+benchmark: setup  ## speed of the pieces; all the others: python -m benchmarks.NAME --help
+	for name in adjust warp matchers depth planes simulate; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lock: setup  ## pin what the virtual environment holds now
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+[a-z0-9]*$$//'; } > constraints.new

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,15 +189,14 @@ os.chdir(config.output)
     return [sys.executable, "-c", code]
 
 
-def costs_of(folder: Path, tiles: int) -> dict[str, Cost]:
+def costs_of(folder: Path, tiles: int) -> Iterator[tuple[str, Cost]]:
+    """Each step with its cost, as they end."""
     config = area_of(folder, tiles)
-    rsmvs = [sys.executable, "-m", "rsmvs.cli", "run", str(config)]
-    found = {"plan": measured(stage("plan", config), folder / "plan.out")}
-    found = {"parse, dry run": measured([*rsmvs, "-n"], folder / "dry.out")} | found
-    write_tiles(config)
-    for name in list(STAGES)[1:]:
-        found[name] = measured(stage(name, config), folder / f"{name.split(',')[0]}.out")
-    return found
+    yield "parse, dry run", measured([sys.executable, "-m", "rsmvs.cli", "run", str(config), "-n"], folder / "dry.out")
+    for name in STAGES:
+        yield name, measured(stage(name, config), folder / f"{name.split(',')[0]}.out")
+        if name == "plan":
+            write_tiles(config)
 
 
 def main() -> None:
@@ -204,15 +204,15 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[2500, 5041, 10000], help="square numbers")
     parser.add_argument("--keep", type=Path, help="folder for the areas (a temporary one)")
     args = parser.parse_args()
+    table: dict[int, list[str]] = {}
     with tempfile.TemporaryDirectory(prefix="rsmvs-") as temporary:
-        table = {}
         for tiles in args.tiles:
-            table[tiles] = costs_of((args.keep or Path(temporary)) / str(tiles), tiles)
-            for name, cost in table[tiles].items():
+            for name, cost in costs_of((args.keep or Path(temporary)) / str(tiles), tiles):
                 print(json.dumps({"tiles": tiles, "step": name, **vars(cost)}), flush=True)
-    print("| tiles | " + " | ".join(next(iter(table.values()))) + " |")
+                table.setdefault(tiles, []).append(f"{cost.processor:.0f} s, {cost.memory:.0f} MB")
+    print("| tiles | parse, dry run | " + " | ".join(STAGES) + " |")
     for tiles, costs in table.items():
-        print(f"| {tiles} | " + " | ".join(f"{c.processor:.0f} s, {c.memory:.0f} MB" for c in costs.values()) + " |")
+        print(f"| {tiles} | " + " | ".join(costs) + " |")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def test_half_precision_learns_on_a_cpu():
 
 
 def test_accumulated_batches_give_the_gradient_of_one_large_batch():
-    """With frozen statistics: those of a batch see one batch at a time. In fp32: bf16 sums are coarser than what is compared."""
+    """With frozen statistics: those of a batch see one batch at a time. In fp32: bf16 is too coarse for it."""
     scenes = [sample(i, size=32) for i in range(4)]
     weights = []
     for parts in ([scenes], [scenes[:2], scenes[2:]]):

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from rsmvs.fusion.semantics import ClassVote, Vote, seen_classes
 from rsmvs.geometry.grid import Grid
-from rsmvs.geometry.ground import GridCamera
-from rsmvs.geometry.warp import WarpField, build_warp_field
-from rsmvs.stages.tile import Layer
-from rsmvs.types import CLASS_CODES, CLASS_NAMES, F32, Window
+from rsmvs.geometry.warp import WarpField
+from rsmvs.stages.tile import Layer, field_onto
+from rsmvs.types import CLASS_CODES, CLASS_NAMES, F32
 
 _PROBABILITY = tuple(f"p_{name}" for name in CLASS_NAMES)  # bands, in the order of CLASS_NAMES
 _CODES = np.array([*CLASS_CODES, 0], np.uint8)  # by index; -1, without votes, is the last: no data
@@ -78,15 +77,13 @@ def vote_of_cells(
 
     height: (h, w) of the surface as it is written, NaN without one. A refinement may have moved it off all drawn heights.
     """
-    ground, cells = GridCamera(crs, grid), Window(0, 0, grid.width, grid.height)
     vote = None
     for layer in layers:
         classes = class_probabilities(layer)
         if classes is None:
             continue
         vote = vote or ClassVote(len(CLASS_CODES), height.shape)
-        field = build_warp_field(ground, layer.view.camera.project, cells, height_range)
-        field = field.moved(0, 0, layer.window.col, layer.window.row)
+        field = field_onto(layer.view, layer.window, grid, crs, height_range)
         own, *shown = seen_classes(height, field, np.concatenate([layer.bands["height"][None], classes]))
         vote.feed(np.stack(shown), np.abs(own - height) <= bound)  # false where either is NaN
     return None if vote is None else vote.result()

@@ -12,7 +12,6 @@ import numpy as np
 from rsmvs.fusion.evidence import STEPS, gather
 from rsmvs.fusion.ortho import Look
 from rsmvs.geometry.grid import Grid
-from rsmvs.geometry.ground import GridCamera
 from rsmvs.geometry.warp import build_warp_field
 from rsmvs.io.ground_samples import GroundSample, write_ground_sample
 from rsmvs.network_options import GroundDataOptions
@@ -21,7 +20,7 @@ from rsmvs.networks.matcher import Source, ViewStack
 from rsmvs.options import FilterOptions, FuseOptions, SgmOptions
 from rsmvs.simulate.samples import SampleOptions, ViewSet, training_sample
 from rsmvs.stages.heights import checked
-from rsmvs.stages.tile import Layer
+from rsmvs.stages.tile import Layer, field_onto
 from rsmvs.stages.tile_fusion import surface_of
 from rsmvs.types import F32, View, Window
 
@@ -41,9 +40,8 @@ def ground_sample(views: ViewSet, slack: float = 15.0) -> GroundSample:
     layers = list(checked([_matched(views, images, k, search) for k in range(len(images))], search, FilterOptions()))
     grid = _grid(views)
     surface = surface_of(layers, search, scene.crs, FuseOptions(), grid)
-    ground, window = GridCamera(scene.crs, grid), Window(0, 0, grid.width, grid.height)
     looks = [
-        Look(image, layer.bands["height"], build_warp_field(ground, layer.view.camera.project, window, search))
+        Look(image, layer.bands["height"], field_onto(layer.view, layer.window, grid, scene.crs, search))
         for image, layer in zip(images, layers, strict=True)
     ]
     evidence = gather(surface.height, surface.confidence, surface.n_views, looks, grid.step)

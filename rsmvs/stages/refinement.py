@@ -12,8 +12,6 @@ from rsmvs.fusion.dsm import Surface
 from rsmvs.fusion.evidence import BASE, CANDIDATES, CHANNELS, POOLED, REACH, STEPS, gather, holding
 from rsmvs.fusion.ortho import Look
 from rsmvs.geometry.grid import Grid
-from rsmvs.geometry.ground import GridCamera
-from rsmvs.geometry.warp import build_warp_field
 from rsmvs.geometry.windows import parts
 from rsmvs.io.raster import read_image
 from rsmvs.io.weights import read_weights
@@ -22,7 +20,7 @@ from rsmvs.networks.ground_refiner import GroundRefiner, chosen
 from rsmvs.networks.learned import restored
 from rsmvs.networks.memory import keep_freed_memory
 from rsmvs.options import FuseOptions
-from rsmvs.stages.tile import Layer
+from rsmvs.stages.tile import Layer, field_onto
 from rsmvs.types import F32, Window
 
 _WINDOW = 896  # cells, side of the windows that go through the network: bounds the memory
@@ -97,11 +95,9 @@ def refined(
     ran out of memory.
     """
     refiner = refiner_of(options.refine.weights)
-    ground, window = GridCamera(crs, grid), Window(0, 0, grid.width, grid.height)
     looks = []
     for layer in layers:
-        field = build_warp_field(ground, layer.view.camera.project, window, height_range)
-        field = field.moved(0, 0, layer.window.col, layer.window.row)
+        field = field_onto(layer.view, layer.window, grid, crs, height_range)
         looks.append(Look(read_image(layer.view, layer.window), layer.bands["height"], field))
     side = _WINDOW // 2 if smaller else _WINDOW
     note = (f"refined in windows of {side} cells for want of memory",) if smaller and max(grid.shape) > side else ()

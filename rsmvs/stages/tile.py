@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from rsmvs.errors import ManifestError
-from rsmvs.geometry.grid import Bounds
-from rsmvs.geometry.ground import ring_lon_lat
+from rsmvs.geometry.grid import Bounds, Grid
+from rsmvs.geometry.ground import GridCamera, ring_lon_lat
 from rsmvs.geometry.rpc import RPC
+from rsmvs.geometry.warp import WarpField, build_warp_field
 from rsmvs.geometry.windows import window_of_area
 from rsmvs.io.manifests import checksum, read_json, write_json
 from rsmvs.io.raster import opened, write_raster
@@ -63,6 +64,13 @@ def reference_window(plan: TilePlan, view: View, area: AreaOptions) -> Window | 
     window = window_of_area(view.camera, *ring_lon_lat(area.crs, grown), plan.height_range)
     window = window.aligned(ALIGNMENT).clipped(view.width, view.height)
     return window if min(window.width, window.height) >= 2 * ALIGNMENT else None
+
+
+def field_onto(view: View, window: Window, grid: Grid, crs: str, height_range: tuple[float, float]) -> WarpField:
+    """From the cells of a grid at heights of a range (m) to the pixels of a window of a view."""
+    cells = Window(0, 0, grid.width, grid.height)
+    field = build_warp_field(GridCamera(crs, grid), view.camera.project, cells, height_range)
+    return field.moved(0, 0, window.col, window.row)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from rsmvs.fusion.ortho import Bands, Look, colours_at, orthoimage
 from rsmvs.geometry.grid import Bounds, Grid
-from rsmvs.geometry.ground import GridCamera, ring_lon_lat
-from rsmvs.geometry.warp import build_warp_field
+from rsmvs.geometry.ground import ring_lon_lat
 from rsmvs.geometry.windows import window_of_area
 from rsmvs.io.colour import NAMES, ColourImage, colour_image, full_scale
 from rsmvs.io.raster import opened, read_image, read_pixels
-from rsmvs.stages.tile import Layer
+from rsmvs.stages.tile import Layer, field_onto
 from rsmvs.types import F32, F64, Window
 
 _MARGIN = 4  # px read around what a colour image shows of the grid
@@ -67,20 +66,15 @@ def pictures_of(layers: list[Layer], crs: str, height_range: tuple[float, float]
 
 
 def _look(layer: Layer, colour: ColourImage | None, crs: str, height_range: tuple[float, float], grid: Grid) -> Look:
-    ground, cells = GridCamera(crs, grid), Window(0, 0, grid.width, grid.height)
-    field = build_warp_field(ground, layer.view.camera.project, cells, height_range)
-    look = Look(read_image(layer.view, layer.window), layer.bands["height"], _into(field, layer.window))
+    field = field_onto(layer.view, layer.window, grid, crs, height_range)
+    look = Look(read_image(layer.view, layer.window), layer.bands["height"], field)
     if colour is None:
         return look
     if colour.view.path == layer.view.path:
         return look._replace(colour=Bands(read_pixels(colour.view, layer.window, colour.bands), look.field))
     window = _seen_part(colour, crs, grid.bounds, height_range)
-    field = build_warp_field(ground, colour.view.camera.project, cells, height_range)
-    return look._replace(colour=Bands(read_pixels(colour.view, window, colour.bands), _into(field, window)))
-
-
-def _into(field: Any, window: Window) -> Any:
-    return field.moved(0, 0, window.col, window.row)
+    field = field_onto(colour.view, window, grid, crs, height_range)
+    return look._replace(colour=Bands(read_pixels(colour.view, window, colour.bands), field))
 
 
 def _seen_part(colour: ColourImage, crs: str, bounds: Bounds, height_range: tuple[float, float]) -> Window:

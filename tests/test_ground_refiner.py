@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tile_scene import planned_tile
 
 from rsmvs.fusion.evidence import BASE, CANDIDATES, CHANNELS, STEPS, candidate_heights, closed, gather, holding
 from rsmvs.geometry.grid import Grid
@@ -170,17 +171,12 @@ def test_a_tile_is_refined(tiny_scene, tmp_path):
     """With the embedded weights: as complete as without, no worse, and as far off as it says."""
     from dataclasses import replace
 
-    from rsmvs.config import load_config
     from rsmvs.io.manifests import read_json
     from rsmvs.io.raster import opened
     from rsmvs.options import RefineOptions
     from rsmvs.stages.heights import filter_heights, fuse_tile, predict_heights
-    from rsmvs.stages.views import index_views, select_views
 
-    config = load_config(tiny_scene / "config.yaml")
-    index_views(config.images, config.area, tmp_path / "views.json")
-    select_views(tmp_path / "views.json", config.area, config.select, config.reference, tmp_path / "plan.json")
-    plan = sorted(tmp_path.glob("tiles/*/plan.json"))[0]
+    config, plan = planned_tile(tiny_scene, tmp_path)
     index, consistent = (plan.parent / n for n in ("heights/index.json", "consistent/index.json"))
     predict_heights(plan, config.area, config.heights, index)
     filter_heights(index, plan, config.filter, consistent)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from analytic_scene import Scenes, sample
+from tile_scene import planned_tile
 
 from rsmvs.cli import main
 from rsmvs.errors import ConfigError, ManifestError
@@ -337,7 +338,6 @@ def test_stages_of_a_tile_with_relative_depth(tiny_scene, tmp_path):
     """Relative depth by random weights, allowed for this test alone, then heights by a network that was trained for a step."""
     from test_relative_depth import TINY as TINY_DEPTH
 
-    from rsmvs.config import load_config
     from rsmvs.io.manifests import read_json
     from rsmvs.io.raster import opened
     from rsmvs.io.weights import write_weights
@@ -345,12 +345,8 @@ def test_stages_of_a_tile_with_relative_depth(tiny_scene, tmp_path):
     from rsmvs.options import RdmOptions
     from rsmvs.stages.heights import predict_heights
     from rsmvs.stages.rdm import predict_rdm
-    from rsmvs.stages.views import index_views, select_views
 
-    config = load_config(tiny_scene / "config.yaml")
-    index_views(config.images, config.area, tmp_path / "views.json")
-    select_views(tmp_path / "views.json", config.area, config.select, config.reference, tmp_path / "plan.json")
-    plan = sorted(tmp_path.glob("tiles/*/plan.json"))[0]
+    config, plan = planned_tile(tiny_scene, tmp_path)
     depth = depth_anything_of(TINY_DEPTH)
     architecture = {"kind": "depth_anything", **TINY_DEPTH}
     card = {"trained": False, "architecture": architecture, "training": {}, "domain": {"gsd": [5.0, 6.0]}, "metrics": {}}

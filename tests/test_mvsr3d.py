@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from analytic_scene import field, sample
+from tile_scene import planned_tile
 from torch import nn
 
 from rsmvs.errors import ConfigError, ManifestError
@@ -641,17 +642,12 @@ def test_a_tile_gets_its_classes(tiny_scene, tmp_path, weights):
     """Heights by sgm and classes by MVSAM, through filter and fusion: every point and every known cell has a class."""
     import laspy
 
-    from rsmvs.config import load_config
     from rsmvs.io.manifests import read_json
     from rsmvs.io.raster import opened
     from rsmvs.stages.heights import filter_heights, fuse_tile, predict_heights
-    from rsmvs.stages.views import index_views, select_views
     from rsmvs.types import CLASS_CODES
 
-    config = load_config(tiny_scene / "config.yaml")
-    index_views(config.images, config.area, tmp_path / "views.json")
-    select_views(tmp_path / "views.json", config.area, config.select, config.reference, tmp_path / "plan.json")
-    plan = sorted(tmp_path.glob("tiles/*/plan.json"))[0]
+    config, plan = planned_tile(tiny_scene, tmp_path)
     single = replace(TINY, heights=False, egspg=False)
     w = train(lambda: JointTask(JointConfig(network=single)), Scenes(2, 32), TrainOptions(steps=1), tmp_path / "w")
     options = HeightsOptions(model="mvsr3d", learned=LearnedOptions(weights=str(w)))
@@ -681,18 +677,14 @@ def test_a_tile_gets_its_classes(tiny_scene, tmp_path, weights):
 
 def test_cells_that_a_refinement_moves_take_the_votes_of_their_new_height(tiny_scene, tmp_path, monkeypatch):
     """Two references at odds everywhere: a roof that three views hold, ground in the other. A stub moves half to the ground."""
-    from rsmvs.config import load_config
     from rsmvs.io.raster import read_band
     from rsmvs.stages import refinement
     from rsmvs.stages.tile import Layer, read_plan, reference_window
     from rsmvs.stages.tile_fusion import fuse
-    from rsmvs.stages.views import index_views, select_views
     from rsmvs.types import CLASS_CODES
 
-    config = load_config(tiny_scene / "config.yaml")
-    index_views(config.images, config.area, tmp_path / "views.json")
-    select_views(tmp_path / "views.json", config.area, config.select, config.reference, tmp_path / "plan.json")
-    plan = read_plan(sorted(tmp_path.glob("tiles/*/plan.json"))[0])
+    config, path = planned_tile(tiny_scene, tmp_path)
+    plan = read_plan(path)
     low, high = plan.height_range
     ground, roof = low + (high - low) / 3, low + (high - low) / 3 + 6
     layers = []

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from tile_scene import planned_tile
 
 from rsmvs.errors import ConfigError, ManifestError
 from rsmvs.io.depth_models import read_depth_model
@@ -166,17 +167,12 @@ def test_the_small_architecture_with_random_weights():
 
 def test_the_small_architecture_runs_through_the_stage(tiny_scene, tmp_path):
     """Windows of 518 px of a reference of 600 x 532 px; random weights, marked as such and allowed here alone."""
-    from rsmvs.config import load_config
     from rsmvs.io.manifests import read_json, write_json
     from rsmvs.io.raster import opened, read_band, write_raster
     from rsmvs.options import RdmOptions
     from rsmvs.stages.rdm import predict_rdm
-    from rsmvs.stages.views import index_views, select_views
 
-    config = load_config(tiny_scene / "config.yaml")
-    index_views(config.images, config.area, tmp_path / "views.json")
-    select_views(tmp_path / "views.json", config.area, config.select, config.reference, tmp_path / "plan.json")
-    plan = sorted(tmp_path.glob("tiles/*/plan.json"))[0]
+    config, plan = planned_tile(tiny_scene, tmp_path)
     content = read_json(plan)
     reference = content["sets"][0]["reference"]
     view = next(v for v in content["views"] if v["id"] == reference)

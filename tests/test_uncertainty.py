@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import shift
+from tile_scene import planned_tile
 
-from rsmvs.config import load_config
 from rsmvs.evaluation.metrics import Calibration
 from rsmvs.fusion.outliers import off_surface
 from rsmvs.fusion.uncertainty import height_sigma
@@ -17,7 +17,6 @@ from rsmvs.io.pointcloud import NOISE, Points, read_points
 from rsmvs.io.raster import read_band
 from rsmvs.options import RefineOptions
 from rsmvs.stages.heights import filter_heights, fuse_tile, predict_heights
-from rsmvs.stages.views import index_views, select_views
 
 
 def test_on_flat_ground_the_matcher_and_the_views_count() -> None:
@@ -75,10 +74,7 @@ def test_a_surface_holds_what_is_near_and_all_of_a_wall() -> None:
 def cloud(tiny_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Points, np.ndarray, np.ndarray]:
     """Points of a tile of the tiny scene with their noise; height and sigma of the cells of the surface that they lie on."""
     folder = tmp_path_factory.mktemp("cloud")
-    config = load_config(tiny_scene / "config.yaml")
-    index_views(config.images, config.area, folder / "views.json")
-    select_views(folder / "views.json", config.area, config.select, config.reference, folder / "plan.json")
-    plan = sorted(folder.glob("tiles/*/plan.json"))[0]
+    config, plan = planned_tile(tiny_scene, folder)
     index, consistent, ledger = (plan.parent / n for n in ("heights/index.json", "consistent/index.json", "ledger.json"))
     predict_heights(plan, config.area, config.heights, index)
     filter_heights(index, plan, config.filter, consistent)

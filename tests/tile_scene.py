@@ -6,18 +6,27 @@ from pathlib import Path
 
 import numpy as np
 
-from rsmvs.config import area_tiles
+from rsmvs.config import area_tiles, load_config
 from rsmvs.geometry.grid import Grid, Tile
 from rsmvs.geometry.vertical import product_crs
 from rsmvs.io.manifests import write_json
 from rsmvs.io.pointcloud import Points, write_points
 from rsmvs.io.raster import NODATA, write_raster
-from rsmvs.options import AreaOptions, ProductOptions
+from rsmvs.options import AreaOptions, Config, ProductOptions
 from rsmvs.stages.products import mosaic_scene
+from rsmvs.stages.views import index_views, select_views
 
 CRS = "EPSG:32637"
 AOI = (315012.0, 4162003.0, 315590.0, 4162497.5)
 AREA = AreaOptions(crs=CRS, aoi=AOI, resolution=0.5, tile_size=200.0)
+
+
+def planned_tile(scene: Path, folder: Path) -> tuple[Config, Path]:
+    """Configuration of a simulated scene, and the plan of its first tile: made in `folder`, with the cameras as they are."""
+    config = load_config(scene / "config.yaml")
+    index_views(config.images, config.area, folder / "views.json")
+    select_views(folder / "views.json", config.area, config.select, config.reference, folder / "plan.json")
+    return config, min(folder.glob("tiles/*/plan.json"))
 
 
 def height(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -62,6 +62,17 @@ def test_damaged_intermediates_are_made_again_by_the_same_command(finished: Path
     assert products(copied) == products(finished)
 
 
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda plan: plan.write_text("{")], ids=["lost", "damaged"])
+def test_a_plan_of_a_tile_is_made_again(spoil: Any, finished: Path, copied: Path, two_tiles: dict[str, Any]):
+    """The workflow does not know these files as such."""
+    plan = min((copied / "out" / "tiles").glob("*/plan.json"))
+    right = plan.read_bytes()
+    spoil(plan)
+    said = run(write_config(copied, two_tiles))
+    assert said.returncode == 0, said.stderr
+    assert plan.read_bytes() == right and products(copied) == products(finished)
+
+
 def test_a_tile_that_always_dies_is_given_up_and_tried_next_time(finished: Path, copied: Path, two_tiles: dict[str, Any]):
     config, out = write_config(copied, two_tiles), copied / "out"
     victim = min(path.name for path in (out / "tiles").iterdir())

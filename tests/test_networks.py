@@ -322,7 +322,7 @@ def _run(options, stack, source: Cascade | None = None):
 
 @pytest.mark.parametrize("planes", [2, 4])
 def test_gradient_of_a_shallow_volume_in_bf16(planes):
-    """oneDNN's own for two planes is made of memory that nothing was written to; a NaN there shows it."""
+    """oneDNN's own for two planes is made of memory that nothing was written to; a NaN there shows it (on avx512_bf16)."""
     layer, x = Conv3d(16, 16, 3, padding=1, bias=False), torch.randn(2, 16, planes, 24, 24)
     gradients = []
     for half in (False, True):

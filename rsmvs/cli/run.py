@@ -95,12 +95,14 @@ def complete(workflow: Any, config: Any, targets: list[str], tiles: list[str]) -
     Two passes: a tile whose plan is the same as before is left alone only when the plan is not made in its pass.
     """
     workflow.planned = False
+    if targets in (["adjust"], ["train"]):
+        return workflow.run(targets[0], targets) == 0
     if not plans_are_whole(config):
         (Path(config.output) / "plan.json").unlink(missing_ok=True)
-    if targets in (["adjust"], ["plan"], ["train"]):
-        return workflow.run(targets[0], targets) == 0
     if workflow.run("plan", ["plan"]):
         return False
+    if targets == ["plan"]:
+        return True
     workflow.planned = True
     return workflow.run(tiles[0] if tiles else targets[0], [*targets, *forced(config, tiles)]) == 0
 

@@ -28,6 +28,7 @@ _ERROR = re.compile(r"^ *(?:Error in rule|Error executing rule) (\w+)")
 _LOG = re.compile(r"^ +log: ([^\s,]+)")
 _MESSAGE = re.compile(r"^ +message: (SLURM-job .*?)\. ")
 _COMPLAINT = re.compile(r"^ *(\w+(Exception|Error)\b)")
+_DRY = ("--dry-run", "--quiet", "host", "rules")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -97,13 +98,12 @@ class Workflow:
 
     def dry_run(self, arguments: Sequence[str]) -> int:
         """Print what would be done."""
-        words = [*arguments, "--dry-run", "--quiet", "host", "rules"]
-        return subprocess.run(self.command(words), check=False, cwd=self.folder, env=self.environment()).returncode
+        words = self.command([*arguments, *_DRY])
+        return subprocess.run(words, check=False, cwd=self.folder, env=self.environment()).returncode
 
     def stands(self, target: str) -> bool:
         """Whether nothing has to be done for a target that is there."""
-        words = self.command([target, "--dry-run", "--quiet", "host", "rules"])
-        done = subprocess.run(words, check=False, cwd=self.folder, capture_output=True, text=True)
+        done = subprocess.run(self.command([target, *_DRY]), check=False, cwd=self.folder, capture_output=True, text=True)
         return done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
 
     def environment(self) -> dict[str, str]:

@@ -20,7 +20,8 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # a conda environment of a rule does not hold the package
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "GDAL_NUM_THREADS")
+from rsmvs.warm import THREADS, hand_over  # noqa: E402
+
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 _LIMIT, _STACK = "time limit ", "Stack (most recent call first)"  # of the log: ours, and faulthandler's
 
@@ -41,7 +42,9 @@ def job(snakemake: Any) -> Iterator[Trial]:
     error; anything else in a traceback in the log. Both end the job with exit status 1. Import the stage inside, so
     that the numerical libraries find their number of threads.
     """
-    for name in _THREAD_VARIABLES:
+    if snakemake.threads == 1:
+        hand_over()
+    for name in THREADS:
         os.environ[name] = str(snakemake.threads)
     console = os.dup(2)
     path = Path(str(snakemake.log))

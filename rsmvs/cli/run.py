@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from rsmvs.cli import standing
     from rsmvs.cli.workflow import Workflow, held
     from rsmvs.config import load_config
+    from rsmvs.warm import warm_process
 
     config = load_config(args.config)
     check(config)
@@ -62,14 +63,34 @@ def run(args: argparse.Namespace) -> int:
         if args.dry_run:
             workflow.planned = plans_are_whole(config) and workflow.stands("plan")
             return workflow.dry_run([*targets, *forced(config, args.tile)])
-        for _ in range(_ROUNDS):
-            known = len(workflow.damaged)
-            good = complete(workflow, config, targets, args.tile)
-            if len(workflow.damaged) == known and not (good and halted(config)):
-                break
+        with warm_process(loaded(config)) if workflow.local else nullcontext({}) as workflow.jobs:
+            good = in_rounds(workflow, config, targets, args.tile)
     if args.tile:
         return tell_tiles(folder, args.tile) if good else 1
     return 1 if not good else report(folder, config) if args.target == "all" else 0
+
+
+def in_rounds(workflow: Any, config: Any, targets: list[str], tiles: list[str]) -> bool:
+    """Whether the targets could be made, once no damaged file turns up any more."""
+    for _ in range(_ROUNDS):
+        known = len(workflow.damaged)
+        good = complete(workflow, config, targets, tiles)
+        if len(workflow.damaged) == known and not (good and halted(config)):
+            break
+    return good
+
+
+def loaded(config: Any) -> list[str]:
+    """Modules that the jobs of a run share, in the order in which they are needed."""
+    learned = config.heights.model != "sgm" or config.heights.rdm
+    return [
+        *("snakemake.script", "rsmvs.stages.views", "rsmvs.stages.adjust"),
+        *(["rsmvs.stages.rdm"] if config.heights.rdm else []),
+        "rsmvs.stages.heights",
+        *(["torch"] if learned else []),
+        *(["rsmvs.stages.refinement"] if config.fuse.refine.weights != "none" else []),
+        *("rsmvs.stages.products", "rsmvs.stages.evaluation", "rsmvs.stages.report"),
+    ]
 
 
 def tell_additions(config: Any) -> None:

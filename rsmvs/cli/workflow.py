@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any
 
 import rsmvs
 from rsmvs.errors import DAMAGED, ConfigError
+from rsmvs.warm import die_with_parent
 
 ROOT = Path(rsmvs.__file__).resolve().parents[1]
 _WAIT = 5.0  # s for the processes of a killed run to go
@@ -29,7 +29,6 @@ _LOG = re.compile(r"^ +log: ([^\s,]+)")
 _MESSAGE = re.compile(r"^ +message: (SLURM-job .*?)\. ")
 _COMPLAINT = re.compile(r"^ *(\w+(Exception|Error)\b)")
 _DRY = ("--dry-run", "--quiet", "host", "rules")
-_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -65,7 +64,8 @@ def held(folder: Path) -> Iterator[None]:
 
 @dataclass
 class Workflow:
-    """Snakemake runs of one configuration. extra: the user's own arguments. planned: whether the area's plan is made."""
+    """Snakemake runs of one configuration. extra: the user's own arguments. planned: whether the area's plan is made. jobs: more of
+    the environment of its jobs."""
 
     config: Path
     folder: Path
@@ -73,10 +73,17 @@ class Workflow:
     profile: str | None
     extra: Sequence[str]
     planned: bool = False
+    jobs: dict[str, str] = field(default_factory=dict)
     failed_logs: dict[str, str] = field(default_factory=dict)
     said: str = ""
     damaged: set[Path] = field(default_factory=set)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=12))
+
+    @property
+    def local(self) -> bool:
+        """Whether the jobs run on this machine, in this environment."""
+        words = ("-e", "--executor", "--profile", "--workflow-profile", "--sdm", "--software-deployment-method", "--use-")
+        return not self.profile and not any(word.startswith(words) for word in self.extra)
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         if not (ROOT / "Snakefile").is_file():
@@ -107,7 +114,7 @@ class Workflow:
         return done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
 
     def environment(self) -> dict[str, str]:
-        return os.environ | ({"RSMVS_PLANNED": "1"} if self.planned else {})
+        return os.environ | self.jobs | ({"RSMVS_PLANNED": "1"} if self.planned else {})
 
     def run(self, name: str, arguments: Sequence[str]) -> int:
         """One pass; 0 when it ended well. Otherwise the errors of its jobs are the last lines on standard error."""
@@ -156,7 +163,7 @@ class Workflow:
     def _execute(self, arguments: Sequence[str], update: Any) -> int:
         process = subprocess.Popen(
             self.command(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            cwd=self.folder, env=self.environment(), close_fds=False, preexec_fn=_die_with_parent,
+            cwd=self.folder, env=self.environment(), close_fds=False, preexec_fn=die_with_parent,
         )  # fmt: skip
         assert process.stdout is not None
         self.failed_logs.clear()
@@ -197,12 +204,6 @@ class Workflow:
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes Snakemake: be killed when the launcher is (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _memory_mb() -> int:

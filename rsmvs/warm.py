@@ -1,0 +1,183 @@
+"""A process that has loaded what the jobs of a run need, and becomes each of them by a fork.
+
+A job is a few seconds of work behind a second or two in which an interpreter loads the numerical libraries. A run on one
+machine pays for that once: the launcher starts a warm process (`warm_process`), and the script of a job asks it to run
+the script in its place (`hand_over`), in a copy of itself with the working folder, the environment and the streams of the
+job. The job's own process waits, and ends as its copy ends; when it is killed, the copy is killed by the kernel. Where
+there is no such process, or it died, the job goes on by itself: everything is as with it, only slower.
+
+A fork copies the one thread that calls it, so the warm process only imports, on one thread: it starts none of the
+libraries' own. It knows no more of the jobs than the paths of their scripts. Linux only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+ADDRESS = "RSMVS_WARM"  # variable of the environment: the socket of the warm process
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "GDAL_NUM_THREADS")
+_SIZE = struct.Struct("!I")
+_STARTED = b"\xff"  # what the copy says before the script runs; afterwards it says its exit status
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """In a child, before it becomes another program: be killed when its parent is (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def warm_process(modules: Sequence[str]) -> Iterator[dict[str, str]]:
+    """A process that loads modules, in their order, and serves jobs meanwhile; what to add to the environment of these.
+
+    It uses one thread, as the jobs that may be handed over do. It ends with the `with`, or with this process.
+    """
+    if sys.platform != "linux":
+        yield {}
+        return
+    folder = Path(tempfile.mkdtemp(prefix="rsmvs-"))  # of this user alone
+    address = folder / "jobs"
+    try:
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(str(address))
+            door.listen(64)
+            words = [sys.executable, "-m", "rsmvs.warm", str(door.fileno()), *modules]
+            process = subprocess.Popen(words, pass_fds=[door.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env=os.environ | dict.fromkeys(THREADS, "1"),
+                                       preexec_fn=die_with_parent)  # fmt: skip
+        try:
+            yield {ADDRESS: str(address)}
+        finally:
+            process.terminate()
+            process.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def hand_over() -> None:
+    """Have this script run by the warm process, and end as it ends; return where there is none.
+
+    Call it before anything else is done: the script starts anew there.
+    """
+    address = os.environ.pop(ADDRESS, None)
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
+        line.connect(address)
+        job = {"argv": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ), "home": _home()}
+        request = json.dumps(job).encode()
+        socket.send_fds(line, [_SIZE.pack(len(request))], [0, 1, 2])
+        line.sendall(request)
+        if line.recv(1) != _STARTED:
+            return
+        status = b""
+        with suppress(OSError):
+            status = line.recv(1)
+        os._exit(status[0] if status else 128 + signal.SIGKILL)  # it ended without a word
+
+
+def _home() -> list[str]:
+    """What has to be the same for a script to find the same code: interpreter, environment, and file system."""
+    return [sys.executable, sys.prefix, os.readlink("/proc/self/ns/mnt")]
+
+
+def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
+    """Load the modules, and become the jobs that come through the door, until this process is ended."""
+    jobs: set[int] = set()
+    signal.signal(signal.SIGCHLD, lambda *_: jobs.difference_update([pid for pid in jobs if os.waitpid(pid, os.WNOHANG)[0]]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the launcher ends its run, and this process
+    for module in modules:
+        with suppress(ImportError):  # its users say what is missing
+            import_module(module)
+        while select.select([door], [], [], 0)[0]:
+            _take(door, jobs)
+    gc.collect()
+    gc.freeze()  # pages that no collection touches stay shared with the copies
+    while True:
+        _take(door, jobs)
+
+
+def _take(door: socket.socket, jobs: set[int]) -> None:
+    """Fork for the next job. One that is gone again, or comes from another environment, is left to itself."""
+    line, _ = door.accept()
+    with line, suppress(OSError, ValueError, struct.error):
+        head, streams, *_ = socket.recv_fds(line, _SIZE.size, 3)
+        try:
+            job = json.loads(_read(line, _SIZE.unpack(head)[0]))
+            if job["home"] == _home() and len(os.listdir("/proc/self/task")) == 1:
+                pid = os.fork()
+                if not pid:
+                    door.close()
+                    _become(job, line, streams)
+                jobs.add(pid)
+        finally:
+            for stream in streams:
+                os.close(stream)
+
+
+def _read(line: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = line.recv(size - len(data))
+        if not part:
+            raise ValueError("ended too early")
+        data += part
+    return data
+
+
+def _become(job: dict[str, Any], line: socket.socket, streams: Sequence[int]) -> NoReturn:
+    """In the copy: run the script, and say how it ended."""
+    import fcntl
+
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        os.chdir(job["folder"])
+        os.environ.clear()
+        os.environ.update(job["environment"])
+        sys.argv[:] = job["argv"]
+        sys.path[0] = str(Path(sys.argv[0]).parent)
+        line.sendall(_STARTED)
+        # The kernel sends SIGIO when the other end is closed, which ends this process whatever it is doing.
+        fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([line], [], [], 0)[0]:
+            os._exit(status)  # closed already: nothing is sent from there any more
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    with suppress(OSError):
+        line.sendall(bytes([status & 0xFF]))
+    os._exit(status & 0xFF)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])

@@ -16,6 +16,7 @@ if not config:
 
 
 include: "rules/common.smk"
+include: "rules/scheduler.smk"
 
 
 # Each run has its own folder, with Snakemake's records in it: two areas can run at the same time.

@@ -174,6 +174,7 @@ def _become(job: dict[str, Any], line: socket.socket, streams: Sequence[int]) ->
     with suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # the other end is closed when it has heard this
     with suppress(OSError):
         line.sendall(bytes([status & 0xFF]))
     os._exit(status & 0xFF)

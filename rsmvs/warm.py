@@ -107,7 +107,9 @@ def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the launcher ends its run, and this process
     for module in modules:
         with suppress(ImportError):  # its users say what is missing
-            import_module(module)
+            loaded = import_module(module)
+            if module == "numba":
+                loaded.njit(lambda: 0)()  # its compiler gets ready with the first kernel, which takes some tenths of a second
         while select.select([door], [], [], 0)[0]:
             _take(door, jobs)
     gc.collect()

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when all products are there and no more tiles failed than the configuration allows."""
     from rsmvs.cli import standing
-    from rsmvs.cli.workflow import Workflow, held
+    from rsmvs.cli.workflow import Workflow, held, modules_of
     from rsmvs.config import load_config
     from rsmvs.warm import warm_process
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         if args.dry_run:
             workflow.planned = plans_are_whole(config) and workflow.stands("plan")
             return workflow.dry_run([*targets, *forced(config, args.tile)])
-        with warm_process(loaded(config)) if workflow.local else nullcontext({}) as workflow.jobs:
+        with warm_process(modules_of(config)) if workflow.local else nullcontext({}) as workflow.jobs:
             good = in_rounds(workflow, config, targets, args.tile)
     if args.tile:
         return tell_tiles(folder, args.tile) if good else 1
@@ -78,19 +78,6 @@ def in_rounds(workflow: Any, config: Any, targets: list[str], tiles: list[str]) 
         if len(workflow.damaged) == known and not (good and halted(config)):
             break
     return good
-
-
-def loaded(config: Any) -> list[str]:
-    """Modules that the jobs of a run share, in the order in which they are needed."""
-    learned = config.heights.model != "sgm" or config.heights.rdm
-    return [
-        *("snakemake.script", "rsmvs.stages.views", "rsmvs.stages.adjust"),
-        *(["rsmvs.stages.rdm"] if config.heights.rdm else []),
-        "rsmvs.stages.heights",
-        *(["torch"] if learned else []),
-        *(["rsmvs.stages.refinement"] if config.fuse.refine.weights != "none" else []),
-        *("rsmvs.stages.products", "rsmvs.stages.evaluation", "rsmvs.stages.report"),
-    ]
 
 
 def tell_additions(config: Any) -> None:

@@ -202,6 +202,21 @@ class Workflow:
         return failing
 
 
+def modules_of(config: Any) -> list[str]:
+    """What the jobs of a run import, in the order in which they need it: for a process that has it ready (rsmvs.warm)."""
+    refined = config.fuse.refine.weights != "none"
+    return [
+        *("snakemake.script", "numba", "rsmvs.stages.views", "rsmvs.geometry.camera"),
+        *("rsmvs.stages.adjust", "matplotlib.pyplot", "scipy.spatial"),
+        *(["rsmvs.stages.rdm"] if config.heights.rdm else []),
+        "rsmvs.stages.heights",
+        *(["torch"] if config.heights.model != "sgm" or config.heights.rdm else []),
+        *(["rsmvs.stages.refinement", "safetensors.torch"] if refined else []),
+        *("rsmvs.stages.tile_fusion", "rsmvs.stages.tile_ortho", "rsmvs.fusion.uncertainty", "rsmvs.fusion.outliers"),
+        *("rsmvs.stages.products", "rsmvs.stages.evaluation", "rsmvs.stages.report", "rsmvs.io.copc"),
+    ]
+
+
 def _interrupt() -> None:
     raise KeyboardInterrupt
 

@@ -46,12 +46,13 @@ def die_with_parent() -> None:
 
 
 @contextmanager
-def warm_process(modules: Sequence[str]) -> Iterator[dict[str, str]]:
+def warm_process(modules: Sequence[str], wanted: bool = True) -> Iterator[dict[str, str]]:
     """A process that loads modules, in their order, and serves jobs meanwhile; what to add to the environment of these.
 
-    It uses one thread, as the jobs that may be handed over do. It ends with the `with`, or with this process.
+    It uses one thread, as the jobs that may be handed over do. It ends with the `with`, or with this process. Where it is
+    not wanted, or not possible, there is nothing to add.
     """
-    if sys.platform != "linux":
+    if not wanted or sys.platform != "linux":
         yield {}
         return
     folder = Path(tempfile.mkdtemp(prefix="rsmvs-"))  # of this user alone
@@ -83,7 +84,7 @@ def hand_over() -> None:
         return
     with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
         line.connect(address)
-        job = {"argv": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ), "home": _home()}
+        job = {"argv": sys.argv, "folder": str(Path.cwd()), "environment": dict(os.environ), "home": _home()}
         request = json.dumps(job).encode()
         socket.send_fds(line, [_SIZE.pack(len(request))], [0, 1, 2])
         line.sendall(request)
@@ -97,7 +98,7 @@ def hand_over() -> None:
 
 def _home() -> list[str]:
     """What has to be the same for a script to find the same code: interpreter, environment, and file system."""
-    return [sys.executable, sys.prefix, os.readlink("/proc/self/ns/mnt")]
+    return [sys.executable, sys.prefix, str(Path("/proc/self/ns/mnt").readlink())]
 
 
 def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
@@ -125,7 +126,7 @@ def _take(door: socket.socket, jobs: set[int]) -> None:
         head, streams, *_ = socket.recv_fds(line, _SIZE.size, 3)
         try:
             job = json.loads(_read(line, _SIZE.unpack(head)[0]))
-            if job["home"] == _home() and len(os.listdir("/proc/self/task")) == 1:
+            if job["home"] == _home() and len(list(Path("/proc/self/task").iterdir())) == 1:
                 pid = os.fork()
                 if not pid:
                     door.close()

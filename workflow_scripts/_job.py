@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # a conda environment of a rule does not hold the package
 
-from rsmvs.warm import THREADS, hand_over  # noqa: E402
+from rsmvs.warm import THREADS, hand_over
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 _LIMIT, _STACK = "time limit ", "Stack (most recent call first)"  # of the log: ours, and faulthandler's

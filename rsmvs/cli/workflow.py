@@ -64,8 +64,8 @@ def held(folder: Path) -> Iterator[None]:
 
 @dataclass
 class Workflow:
-    """Snakemake runs of one configuration. extra: the user's own arguments. planned: whether the area's plan is made. jobs: more of
-    the environment of its jobs."""
+    """Snakemake runs of one configuration. extra: the user's own arguments. planned: whether the area's plan is made.
+    jobs: what to add to the environment of its jobs."""
 
     config: Path
     folder: Path

@@ -104,6 +104,7 @@ def _home() -> list[str]:
 def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
     """Load the modules, and become the jobs that come through the door, until this process is ended."""
     jobs: set[int] = set()
+    interrupted = signal.getsignal(signal.SIGINT)  # a run in the background ignores it, and so do its jobs
     signal.signal(signal.SIGCHLD, lambda *_: jobs.difference_update([pid for pid in jobs if os.waitpid(pid, os.WNOHANG)[0]]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the launcher ends its run, and this process
     for module in modules:
@@ -112,14 +113,14 @@ def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
             if module == "numba":
                 loaded.njit(lambda: 0)()  # its compiler gets ready with the first kernel, which takes some tenths of a second
         while select.select([door], [], [], 0)[0]:
-            _take(door, jobs)
+            _take(door, jobs, interrupted)
     gc.collect()
     gc.freeze()  # pages that no collection touches stay shared with the copies
     while True:
-        _take(door, jobs)
+        _take(door, jobs, interrupted)
 
 
-def _take(door: socket.socket, jobs: set[int]) -> None:
+def _take(door: socket.socket, jobs: set[int], interrupted: Any) -> None:
     """Fork for the next job. One that is gone again, or comes from another environment, is left to itself."""
     line, _ = door.accept()
     with line, suppress(OSError, ValueError, struct.error):
@@ -130,7 +131,7 @@ def _take(door: socket.socket, jobs: set[int]) -> None:
                 pid = os.fork()
                 if not pid:
                     door.close()
-                    _become(job, line, streams)
+                    _become(job, line, streams, interrupted)
                 jobs.add(pid)
         finally:
             for stream in streams:
@@ -147,14 +148,14 @@ def _read(line: socket.socket, size: int) -> bytes:
     return data
 
 
-def _become(job: dict[str, Any], line: socket.socket, streams: Sequence[int]) -> NoReturn:
-    """In the copy: run the script, and say how it ended."""
+def _become(job: dict[str, Any], line: socket.socket, streams: Sequence[int], interrupted: Any) -> NoReturn:
+    """In the copy: run the script, and say how it ended. interrupted: what SIGINT does there."""
     import fcntl
 
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupted)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         os.chdir(job["folder"])

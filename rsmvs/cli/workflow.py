@@ -207,9 +207,9 @@ def modules_of(config: Any) -> list[str]:
     refined = config.fuse.refine.weights != "none"
     return [
         *("snakemake.script", "numba", "rsmvs.stages.views", "rsmvs.geometry.camera"),
-        *("rsmvs.stages.adjust", "matplotlib.pyplot", "scipy.spatial"),
+        "rsmvs.stages.adjust",
         *(["rsmvs.stages.rdm"] if config.heights.rdm else []),
-        "rsmvs.stages.heights",
+        *("rsmvs.stages.heights", "matplotlib.pyplot", "scipy.spatial"),
         *(["torch"] if config.heights.model != "sgm" or config.heights.rdm else []),
         *(["rsmvs.stages.refinement", "safetensors.torch"] if refined else []),
         *("rsmvs.stages.tile_fusion", "rsmvs.stages.tile_ortho", "rsmvs.fusion.uncertainty", "rsmvs.fusion.outliers"),

@@ -107,13 +107,17 @@ def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
     interrupted = signal.getsignal(signal.SIGINT)  # a run in the background ignores it, and so do its jobs
     signal.signal(signal.SIGCHLD, lambda *_: jobs.difference_update([pid for pid in jobs if os.waitpid(pid, os.WNOHANG)[0]]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the launcher ends its run, and this process
+    begun = False
     for module in modules:
+        while begun and not jobs:  # one is about to come, and should not wait for an import
+            _take(door, jobs, interrupted)
         with suppress(ImportError):  # its users say what is missing
             loaded = import_module(module)
             if module == "numba":
                 loaded.njit(lambda: 0)()  # its compiler gets ready with the first kernel, which takes some tenths of a second
         while select.select([door], [], [], 0)[0]:
             _take(door, jobs, interrupted)
+            begun = True
     gc.collect()
     gc.freeze()  # pages that no collection touches stay shared with the copies
     while True:

@@ -20,7 +20,7 @@ from rsmvs.io.manifests import read_json, write_json, write_text
 from rsmvs.io.raster import band_names, grid_of, opened, read_colour, read_onto, read_small, write_picture
 from rsmvs.io.timings import read_timings
 from rsmvs.io.views import check_unchanged, read_views
-from rsmvs.io.weights import RDM, find_weights
+from rsmvs.io.weights import RDM, read_card
 from rsmvs.options import HeightsOptions
 from rsmvs.stages.report_layers import LAYER_SIDE, WRONG, layers
 
@@ -86,7 +86,10 @@ def files_of(config: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def weights_of(config: Mapping[str, Any]) -> dict[str, Path]:
-    """The files of weights that a configuration (as plain values) uses, by what for; nothing for models without."""
+    """The files of weights that a configuration (as plain values) uses, by what for; nothing for models without.
+
+    ManifestError where they are no longer those of their cards, which the tiles were made with.
+    """
     heights = build(HeightsOptions, config["heights"], "heights")
     depth = config["rdm"]["model"]
     named = {
@@ -95,7 +98,7 @@ def weights_of(config: Mapping[str, Any]) -> dict[str, Path]:
         # a folder or a model of a hub: the tiles' indices hold its checksum
         "rdm": depth or RDM if heights.rdm and (not depth or depth.endswith(".safetensors")) else "none",
     }
-    return {use: find_weights(name) for use, name in named.items() if name != "none"}
+    return {use: read_card(name, allow_random=True)[0] for use, name in named.items() if name != "none"}
 
 
 def _stored(path: Path) -> StoredBands:

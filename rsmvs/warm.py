@@ -55,22 +55,25 @@ def warm_process(modules: Sequence[str], wanted: bool = True) -> Iterator[dict[s
     if not wanted or sys.platform != "linux":
         yield {}
         return
-    folder = Path(tempfile.mkdtemp(prefix="rsmvs-"))  # of this user alone
-    address = folder / "jobs"
     try:
-        with socket.socket(socket.AF_UNIX) as door:
-            door.bind(str(address))
+        folder = Path(tempfile.mkdtemp(prefix="rsmvs-"))  # of this user alone
+    except OSError:  # no room: the jobs load for themselves
+        yield {}
+        return
+    process = None
+    try:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as door:  # as a path that is too long for a socket
+            door.bind(str(folder / "jobs"))
             door.listen(64)
             words = [sys.executable, "-m", "rsmvs.warm", str(door.fileno()), *modules]
             process = subprocess.Popen(words, pass_fds=[door.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL, env=os.environ | dict.fromkeys(THREADS, "1"),
                                        preexec_fn=die_with_parent)  # fmt: skip
-        try:
-            yield {ADDRESS: str(address)}
-        finally:
+        yield {ADDRESS: str(folder / "jobs")} if process else {}
+    finally:
+        if process:
             process.terminate()
             process.wait()
-    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -103,9 +106,9 @@ def _home() -> list[str]:
 
 def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
     """Load the modules, and become the jobs that come through the door, until this process is ended."""
-    jobs: set[int] = set()
+    jobs: dict[int, socket.socket] = {}
     interrupted = signal.getsignal(signal.SIGINT)  # a run in the background ignores it, and so do its jobs
-    signal.signal(signal.SIGCHLD, lambda *_: jobs.difference_update([pid for pid in jobs if os.waitpid(pid, os.WNOHANG)[0]]))
+    signal.signal(signal.SIGCHLD, lambda *_: _bury(jobs))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the launcher ends its run, and this process
     begun = False
     for module in modules:
@@ -124,22 +127,35 @@ def serve(door: socket.socket, modules: Sequence[str]) -> NoReturn:
         _take(door, jobs, interrupted)
 
 
-def _take(door: socket.socket, jobs: set[int], interrupted: Any) -> None:
+def _bury(jobs: dict[int, socket.socket]) -> None:
+    """Let the processes of copies that ended hear so. The copies' own children may hold their ends of the sockets open."""
+    for pid in list(jobs):
+        with suppress(OSError, KeyError):  # buried by a signal that came meanwhile
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                with jobs.pop(pid) as line:
+                    line.shutdown(socket.SHUT_RDWR)
+
+
+def _take(door: socket.socket, jobs: dict[int, socket.socket], interrupted: Any) -> None:
     """Fork for the next job. One that is gone again, or comes from another environment, is left to itself."""
     line, _ = door.accept()
-    with line, suppress(OSError, ValueError, struct.error):
+    with suppress(OSError, ValueError, struct.error):
         head, streams, *_ = socket.recv_fds(line, _SIZE.size, 3)
         try:
             job = json.loads(_read(line, _SIZE.unpack(head)[0]))
             if job["home"] == _home() and len(list(Path("/proc/self/task").iterdir())) == 1:
                 pid = os.fork()
                 if not pid:
-                    door.close()
+                    for other in (door, *jobs.values()):
+                        other.close()
                     _become(job, line, streams, interrupted)
-                jobs.add(pid)
+                jobs[pid] = line
+                _bury(jobs)  # it may have ended before it was known
+                return
         finally:
             for stream in streams:
                 os.close(stream)
+    line.close()
 
 
 def _read(line: socket.socket, size: int) -> bytes:

@@ -103,6 +103,23 @@ def test_a_killed_job_takes_its_copy_along(tmp_path: Path):
         assert ended(tmp_path, "print(own)", address).out == "False\n"  # the warm process has not suffered
 
 
+def test_a_killed_copy_is_heard_of_though_it_leaves_children(tmp_path: Path):
+    does = "import time\nif os.fork() == 0: time.sleep(6); os._exit(0)\nos.kill(os.getpid(), 9)"
+    with warm_process([]) as address, job(tmp_path, does, address) as process:
+        assert process.wait(timeout=4) == 128 + signal.SIGKILL
+
+
+def test_no_room_for_a_socket_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    for folder in (long, tmp_path / "missing"):
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        with warm_process([]) as address:
+            assert address == {}
+            assert ended(tmp_path, "print(own)", address).status == 0
+    assert not list(long.iterdir())
+
+
 def test_without_a_warm_process_a_job_goes_on_by_itself(tmp_path: Path):
     with warm_process([]) as address:
         warm = int(subprocess.check_output(["pgrep", "-n", "-P", str(os.getpid()), "-f", "rsmvs.warm"]))

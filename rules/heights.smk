@@ -1,5 +1,6 @@
 # A tile: heights per reference view, their consistency, their fusion. All a tile needs to know is in its plan. The stages
-# that begin a tile depend on its content, the others on them.
+# that begin a tile depend on its content, the others on them. A tile that is begun goes before one that is not: what is wrong
+# in the last stage shows with the first tile, not after all of them.
 
 
 rule predict_rdm:
@@ -34,6 +35,7 @@ rule predict_heights:
         index="tiles/{tile}/heights/index.json",
     log:
         "logs/predict_heights/{tile}.log",
+    priority: 1
     conda:
         "../envs/environment.yaml"
     resources:
@@ -55,6 +57,7 @@ rule filter_heights:
         index="tiles/{tile}/consistent/index.json",
     log:
         "logs/filter_heights/{tile}.log",
+    priority: 2
     conda:
         "../envs/environment.yaml"
     resources:
@@ -75,6 +78,7 @@ rule fuse_tile:
         ledger="tiles/{tile}/ledger.json",
     log:
         "logs/fuse_tile/{tile}.log",
+    priority: 3
     conda:
         "../envs/environment.yaml"
     resources:

@@ -206,6 +206,13 @@ def test_kills_end_in_the_same_bytes(finished: Path, two_tiles: dict[str, Any], 
     assert killed_and_resumed(config, tmp_path, after) == products(finished), f"killed after {after:.2f} s"
 
 
+def test_a_tile_that_is_begun_goes_before_the_next_one(two_tiles: dict[str, Any], tmp_path: Path):
+    said = run(write_config(tmp_path, two_tiles), "--cores", "1")
+    assert said.returncode == 0, said.stderr
+    first, second = sorted((tmp_path / "out" / "tiles").iterdir(), key=lambda tile: (tile / "ledger.json").stat().st_mtime_ns)
+    assert (first / "ledger.json").stat().st_mtime_ns < (second / "heights" / "index.json").stat().st_mtime_ns
+
+
 def test_a_tile_alone_by_its_name(copied: Path, two_tiles: dict[str, Any]):
     config = write_config(copied, two_tiles)
     first, second = sorted(path.name for path in (copied / "out" / "tiles").iterdir())

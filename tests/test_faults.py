@@ -35,7 +35,6 @@ from rsmvs.options import HeightsOptions
 from rsmvs.resources import TRIALS
 from rsmvs.stages import heights as heights_stage
 from rsmvs.stages import refinement
-from rsmvs.stages.report import weights_of
 from rsmvs.stages.tile import read_plan, reference_window
 from rsmvs.types import Window
 
@@ -291,19 +290,6 @@ def test_spoiled_weights_are_put_back(tmp_path: Path):
         read_card(str(weights))
     back()
     assert weights.read_bytes() == before and weights.stat().st_mtime_ns == changed
-
-
-def test_weights_that_change_after_their_use_are_not_those_of_the_manifest(two_tiles: dict[str, Any], tmp_path: Path):
-    """Their checksum would be told as that of the weights the tiles were made with."""
-    weights = untrained_weights(tmp_path / "weights.safetensors")
-    fuse = {**two_tiles["fuse"], "refine": {"weights": str(weights)}}
-    config = as_dict(load_config(write_config(tmp_path, two_tiles, fuse=fuse)))
-    assert weights_of(config) == {"fuse.refine": weights}
-    back = spoil_the_weights(tmp_path, random.Random(0), 0)
-    with pytest.raises(ManifestError, match="does not match the checksum"):
-        weights_of(config)
-    back()
-    assert weights_of(config) == {"fuse.refine": weights}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import laspy
 import numpy as np
 import pytest
 import rasterio
+import torch
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
 from stac_extensions import RULES, schema_of
@@ -24,6 +25,7 @@ from tile_scene import AREA, CRS, write_scene
 
 from rsmvs.cli import main
 from rsmvs.config import area_tiles, as_dict, scene_grid
+from rsmvs.errors import ManifestError
 from rsmvs.evaluation.catalogue import manifest, stac_item
 from rsmvs.evaluation.pictures import EMPTY, hillshade, relief
 from rsmvs.evaluation.report import height_grid, render
@@ -34,6 +36,7 @@ from rsmvs.io.manifests import checksum, write_json
 from rsmvs.io.pointcloud import Points, write_points
 from rsmvs.io.raster import NODATA, read_onto, write_raster
 from rsmvs.io.views import write_views
+from rsmvs.io.weights import write_weights
 from rsmvs.options import (
     AdjustOptions,
     Config,
@@ -257,16 +260,21 @@ def test_manifest_tells_of_all_files_that_are_named(tmp_path: Path) -> None:
 
 
 def test_weights_in_use_are_told_with_their_checksum(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.safetensors").write_bytes(b"weights")
-    heights = HeightsOptions(model="ucs", learned=LearnedOptions(weights=str(tmp_path / "mine.safetensors")))
+    mine = tmp_path / "mine.safetensors"
+    card = {"trained": True, "architecture": {}, "training": {}, "domain": {}, "metrics": {}}
+    write_weights(mine, {"bias": torch.zeros(1)}, card)
+    heights = HeightsOptions(model="ucs", learned=LearnedOptions(weights=str(mine)))
     plain = FuseOptions(refine=RefineOptions(weights="none"))
     config = Config(images=(), area=AREA, heights=heights, fuse=plain)
     assert weights_of(as_dict(Config(images=(), area=AREA, fuse=plain))) == {}
     assert [p.name for p in weights_of(as_dict(Config(images=(), area=AREA))).values()] == ["ground-small.safetensors"]
     used = weights_of(as_dict(config))
-    assert used == {"heights": tmp_path / "mine.safetensors"}
+    assert used == {"heights": mine}
     told = manifest({}, [], {}, json.loads((run / "products" / "ledger.json").read_text()), {}, used, {})
-    assert told["weights"]["heights"] == {"file": "mine.safetensors", "bytes": 7, "sha256": checksum(used["heights"])}
+    assert told["weights"]["heights"] == {"file": mine.name, "bytes": mine.stat().st_size, "sha256": checksum(mine)}
+    mine.write_bytes(mine.read_bytes()[:-1] + b"?")  # after the tiles were made with it
+    with pytest.raises(ManifestError, match="does not match the checksum in its card"):
+        weights_of(as_dict(config))
 
 
 def test_times_are_those_of_the_last_jobs(run: Path) -> None:

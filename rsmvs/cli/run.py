@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         if args.dry_run:
             workflow.planned = plans_are_whole(config) and workflow.stands("plan")
             return workflow.dry_run([*targets, *forced(config, args.tile)])
-        with warm_process(modules_of(config), wanted=workflow.local) as workflow.jobs:
+        with warm_process(modules_of(config), wanted=workflow.local and args.target != "train") as workflow.jobs:
             good = in_rounds(workflow, config, targets, args.tile)
     if args.tile:
         return tell_tiles(folder, args.tile) if good else 1

@@ -83,7 +83,8 @@ class Workflow:
     def local(self) -> bool:
         """Whether the jobs run on this machine, in this environment."""
         words = ("-e", "--executor", "--profile", "--workflow-profile", "--sdm", "--software-deployment-method", "--use-")
-        return not self.profile and not any(word.startswith(words) for word in self.extra)
+        profile = self.profile or os.environ.get("SNAKEMAKE_PROFILE")
+        return not profile and not any(word.startswith(words) for word in self.extra)
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         if not (ROOT / "Snakefile").is_file():

@@ -13,6 +13,7 @@ libraries' own. It knows no more of the jobs than the paths of their scripts. Li
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -170,8 +171,6 @@ def _read(line: socket.socket, size: int) -> bytes:
 
 def _become(job: dict[str, Any], line: socket.socket, streams: Sequence[int], interrupted: Any) -> NoReturn:
     """In the copy: run the script, and say how it ended. interrupted: what SIGINT does there."""
-    import fcntl
-
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

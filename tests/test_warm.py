@@ -34,9 +34,8 @@ def job(folder: Path, does: str, address: dict[str, str]) -> Iterator[subprocess
     script.write_text(
         "import os, sys\n"
         "from rsmvs.warm import hand_over\n"
-        f"if {ADDRESS!r} in os.environ: first = os.getpid(); hand_over()\n"
-        "else: first = None\n"
-        f"own = first is not None\n{does}\n"
+        f"own = {ADDRESS!r} in os.environ\n"
+        f"hand_over()\n{does}\n"
     )
     process = subprocess.Popen(
         [sys.executable, str(script), "a word"], cwd=folder, env=os.environ | address | {"X": "1"}, text=True,
